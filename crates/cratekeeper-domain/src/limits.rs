@@ -1,0 +1,1 @@
+//! Every limit of the rules, one constant each, with its reason.

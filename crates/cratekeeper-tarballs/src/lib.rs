@@ -1,0 +1,103 @@
+//! Tarballs by checksum: the one thing too big for the log. An enum of two stores, both ours: S3 or a directory.
+
+mod disk;
+mod s3;
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cratekeeper_domain::Checksum;
+use futures::Stream;
+
+/// Where tarballs live.
+#[derive(Debug, Clone)]
+pub enum Tarballs {
+    Disk(disk::Disk),
+    S3(s3::S3),
+}
+
+#[derive(Debug, Clone)]
+pub struct S3Options {
+    pub bucket: String,
+    /// Key prefix, without a leading slash, may be empty.
+    pub prefix: String,
+    pub region: Option<String>,
+    pub endpoint: Option<String>,
+    pub path_style: bool,
+    /// Static credentials; `None` leaves it to the SDK's own chain.
+    pub credentials: Option<(String, String)>,
+    /// Bound on one whole attempt of a call.
+    pub timeout: Duration,
+    /// Answer downloads by a presigned URL valid this long instead of streaming.
+    pub redirect: Option<Duration>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TarballError {
+    /// The store has no such tarball although the caller expected one.
+    #[error("the tarball {0} is not in the store")]
+    Absent(Checksum),
+    /// What the store holds is not what the checksum says.
+    #[error("the tarball {0} is damaged in the store")]
+    Corrupt(Checksum),
+    /// The store cannot be reached or refused; worth trying again.
+    #[error("the tarball store is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+pub type TarballStream = Pin<Box<dyn Stream<Item = Result<Bytes, TarballError>> + Send>>;
+
+/// How a download is answered.
+pub enum Download {
+    /// Bytes as they come, `bytes` in all; the stream ends with `Corrupt` before its last chunk if they do not match the checksum.
+    Stream { bytes: u64, stream: TarballStream },
+    /// Send the client there.
+    Redirect(String),
+}
+
+impl Tarballs {
+    /// Opens (and creates) the directory.
+    pub async fn disk(directory: PathBuf) -> Result<Tarballs, TarballError> {
+        todo!("{directory:?}")
+    }
+    pub async fn s3(options: S3Options) -> Result<Tarballs, TarballError> {
+        todo!("{options:?}")
+    }
+
+    /// Stores the file's bytes under `checksum`, verified; durable when it returns. The same bytes twice are one object.
+    pub async fn put(
+        &self,
+        checksum: &Checksum,
+        file: &Path,
+        tarball_bytes: u64,
+    ) -> Result<(), TarballError> {
+        todo!("{checksum} {file:?} {tarball_bytes}")
+    }
+    pub async fn get(&self, checksum: &Checksum) -> Result<Download, TarballError> {
+        todo!("{checksum}")
+    }
+    /// Is it there, at this size? (restore and backup checks)
+    pub async fn contains(&self, checksum: &Checksum) -> Result<bool, TarballError> {
+        todo!("{checksum}")
+    }
+    /// Can the store be reached now?
+    pub async fn check(&self) -> Result<(), TarballError> {
+        todo!()
+    }
+
+    /// Founding: claims this store for `cluster` unless another cluster has claimed it: look, conditional put, read back.
+    /// Returns the cluster that holds the claim afterwards (ours, or the one that came first).
+    pub async fn claim(&self, cluster: &str) -> Result<String, TarballError> {
+        todo!("{cluster}")
+    }
+    /// Who claimed this store, if anybody: a joining node refuses a store that its cluster has not claimed.
+    pub async fn claimed_by(&self) -> Result<Option<String>, TarballError> {
+        todo!()
+    }
+    /// `s3` or `disk`, and where, for logs and status.
+    pub fn describe(&self) -> String {
+        todo!()
+    }
+}

@@ -1,0 +1,3 @@
+//! Tarballs in an S3 bucket.
+#[derive(Debug, Clone)]
+pub struct S3 {}
