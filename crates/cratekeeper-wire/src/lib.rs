@@ -9,4 +9,7 @@ pub mod pb {
     pub mod peer {
         tonic::include_proto!("cratekeeper.peer.v1");
     }
+    pub mod state {
+        tonic::include_proto!("cratekeeper.state.v1");
+    }
 }

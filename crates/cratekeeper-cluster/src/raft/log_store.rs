@@ -1,0 +1,370 @@
+//! The Raft log and vote on their own RocksDB: one synced write-ahead log, one flusher thread, group commit.
+//! Contract: openraft `RaftLogStorage`; what is reported flushed survives power loss.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cratekeeper_wire::pb::peer as pb;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use parking_lot::Mutex;
+use prost::Message;
+use rocksdb::{ColumnFamilyDescriptor, DB, Direction, IteratorMode, ReadOptions, WriteBatch};
+
+use super::convert;
+use super::flusher::Flusher;
+use super::types::{Entry, LogId, TypeConfig, Vote};
+
+/// Key: index, 8 bytes big endian. Value: a frame (see [`encode_frame`]) around a `cratekeeper.peer.v1.Entry`.
+const LOG: &str = "log";
+/// Key: one of the names below. Value: a frame around the message named there.
+const META: &str = "meta";
+/// `cratekeeper.peer.v1.Vote`
+const VOTE: &[u8] = b"vote";
+/// `cratekeeper.peer.v1.LogId`
+const PURGED: &[u8] = b"last_purged";
+
+const FRAME_VERSION: u8 = 1;
+const FRAME_HEADER: usize = 5;
+
+/// The newest entries stay in memory, so that replication and apply do not read the disk; bounded by both.
+const CACHED_ENTRIES_MAX: usize = 16 * 1024;
+const CACHED_BYTES_MAX: usize = 64 << 20;
+
+/// One AppendEntries carries at most this much, so that a slow link is never blocked by one message.
+const READ_BYTES_MAX: usize = 2 << 20;
+
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Arc<DB>,
+    flusher: Flusher,
+    tail: Mutex<Tail>,
+}
+
+/// What is known of the log without reading it.
+struct Tail {
+    vote: Option<Vote>,
+    last_purged: Option<LogId>,
+    last: Option<LogId>,
+    cached: VecDeque<Entry>,
+    cached_bytes: usize,
+}
+
+impl Tail {
+    fn push(&mut self, entry: Entry) {
+        self.last = Some(entry.log_id);
+        self.cached_bytes += weight(&entry);
+        self.cached.push_back(entry);
+        while self.cached.len() > CACHED_ENTRIES_MAX || self.cached_bytes > CACHED_BYTES_MAX {
+            self.pop_oldest();
+        }
+    }
+
+    fn pop_oldest(&mut self) {
+        if let Some(entry) = self.cached.pop_front() {
+            self.cached_bytes -= weight(&entry);
+        }
+    }
+
+    fn truncate_after(&mut self, index: Option<u64>) {
+        while self.cached.back().is_some_and(|entry| index.is_none_or(|index| index < entry.log_id.index)) {
+            if let Some(entry) = self.cached.pop_back() {
+                self.cached_bytes -= weight(&entry);
+            }
+        }
+    }
+
+    /// The entries of `[start, end)` if all that exist of them are cached, bounded by bytes.
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Option<Vec<Entry>> {
+        let first = self.cached.front()?.log_id.index;
+        if start < first {
+            return None;
+        }
+        let skip = usize::try_from(start - first).ok()?;
+        let take = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let within = self.cached.iter().skip(skip).take(take).take_while(|entry| {
+            let first = bytes == 0;
+            bytes += weight(entry);
+            first || bytes <= bytes_max
+        });
+        Some(within.cloned().collect())
+    }
+}
+
+fn weight(entry: &Entry) -> usize {
+    match &entry.payload {
+        openraft::EntryPayload::Normal(proposal) => proposal.bytes.len() + 128,
+        openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => 256,
+    }
+}
+
+impl LogStore {
+    /// Opens or creates the log. Refuses a log that is damaged anywhere but at its very end, has a hole, or whose terms go back:
+    /// such a volume is lost and the node is replaced, never repaired.
+    pub(crate) fn open(directory: &Path) -> io::Result<LogStore> {
+        let families = [ColumnFamilyDescriptor::new(LOG, log_options()), ColumnFamilyDescriptor::new(META, log_options())];
+        let db = Arc::new(DB::open_cf_descriptors(&database_options(), directory, families).map_err(io::Error::other)?);
+        let vote = read_meta::<pb::Vote>(&db, VOTE)?.map(|vote| convert::vote_from_pb(&vote));
+        let last_purged = read_meta::<pb::LogId>(&db, PURGED)?.map(|id| convert::log_id_from_pb(&id));
+        let last = check_continuity(&db, last_purged)?;
+        let flusher = Flusher::start(db.clone())?;
+        let tail = Tail { vote, last_purged, last, cached: VecDeque::new(), cached_bytes: 0 };
+        Ok(LogStore { inner: Arc::new(Inner { db, flusher, tail: Mutex::new(tail) }) })
+    }
+
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.inner.tail.lock().last
+    }
+
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        if let Some(entries) = self.inner.tail.lock().read(start, end, bytes_max) {
+            return Ok(entries);
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        // Seeking to the first wanted key, never to the start, keeps clear of the tombstones a purge leaves.
+        for item in log_iterator(&self.inner.db, start)? {
+            let (key, value) = item.map_err(io::Error::other)?;
+            let entry = decode_entry(&key, value)?;
+            bytes += weight(&entry);
+            if entry.log_id.index >= end || (!entries.is_empty() && bytes > bytes_max) {
+                break;
+            }
+            let expected = start + entries.len() as u64;
+            if entry.log_id.index != expected {
+                // openraft reads up to a bound that may lie before the log begins; it decides what that means.
+                break;
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error> {
+        let start = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index + 1,
+            Bound::Unbounded => self.inner.tail.lock().last_purged.map_or(0, |id| id.index + 1),
+        };
+        let end = match range.end_bound() {
+            Bound::Included(index) => index + 1,
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(start, end, usize::MAX)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.inner.tail.lock().vote)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        self.read(start, end, READ_BYTES_MAX)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let tail = self.inner.tail.lock();
+        Ok(LogState { last_purged_log_id: tail.last_purged, last_log_id: tail.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        put_meta(&self.inner.db, VOTE, &convert::vote_to_pb(vote))?;
+        self.inner.flusher.flushed().await?;
+        self.inner.tail.lock().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let log = family(&self.inner.db, LOG)?;
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let mut batch = WriteBatch::default();
+        for entry in &entries {
+            batch.put_cf(log, entry.log_id.index.to_be_bytes(), encode_frame(&convert::entry_to_pb(entry)));
+        }
+        // In the memtable it can be read at once; it is durable when the flusher says so.
+        self.inner.db.write(&batch).map_err(io::Error::other)?;
+        let mut tail = self.inner.tail.lock();
+        for entry in entries {
+            tail.push(entry);
+        }
+        drop(tail);
+        self.inner.flusher.flush(callback);
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        let (first, end) = {
+            let tail = self.inner.tail.lock();
+            let first = last_log_id.map_or(0, |id| id.index + 1);
+            let purged = tail.last_purged.map_or(0, |id| id.index + 1);
+            (first.max(purged), tail.last.map_or(0, |id| id.index + 1))
+        };
+        let log = family(&self.inner.db, LOG)?;
+        let mut batch = WriteBatch::default();
+        for index in first..end {
+            batch.delete_cf(log, index.to_be_bytes());
+        }
+        self.inner.db.write(&batch).map_err(io::Error::other)?;
+        self.inner.flusher.flushed().await?;
+        let mut tail = self.inner.tail.lock();
+        tail.truncate_after(last_log_id.map(|id| id.index));
+        tail.last = last_log_id.max(tail.last_purged);
+        Ok(())
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        let log = family(&self.inner.db, LOG)?;
+        let meta = family(&self.inner.db, META)?;
+        let first = self.inner.tail.lock().last_purged.map_or(0, |id| id.index);
+        let mut batch = WriteBatch::default();
+        batch.put_cf(meta, PURGED, encode_frame(&convert::log_id_to_pb(&log_id)));
+        batch.delete_range_cf(log, first.to_be_bytes(), (log_id.index + 1).to_be_bytes());
+        self.inner.db.write(&batch).map_err(io::Error::other)?;
+        self.inner.flusher.flushed().await?;
+        let mut tail = self.inner.tail.lock();
+        tail.last_purged = Some(log_id);
+        tail.last = tail.last.max(Some(log_id));
+        while tail.cached.front().is_some_and(|entry| entry.log_id.index <= log_id.index) {
+            tail.pop_oldest();
+        }
+        Ok(())
+    }
+}
+
+fn database_options() -> rocksdb::Options {
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // A torn tail was never reported flushed; damage before it is a lost volume and must not be papered over.
+    options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_paranoid_checks(true);
+    options.set_max_total_wal_size(128 << 20);
+    options.set_keep_log_file_num(2);
+    options.set_max_background_jobs(2);
+    options
+}
+
+fn log_options() -> rocksdb::Options {
+    let mut options = rocksdb::Options::default();
+    options.set_write_buffer_size(32 << 20);
+    options.set_max_write_buffer_number(3);
+    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    options
+}
+
+fn family<'a>(db: &'a DB, name: &str) -> io::Result<&'a rocksdb::ColumnFamily> {
+    db.cf_handle(name).ok_or_else(|| io::Error::other(format!("the log store has no column family {name}")))
+}
+
+fn log_iterator(db: &DB, start: u64) -> io::Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>> + '_> {
+    let mut options = ReadOptions::default();
+    options.set_total_order_seek(true);
+    Ok(db.iterator_cf_opt(family(db, LOG)?, options, IteratorMode::From(&start.to_be_bytes(), Direction::Forward)))
+}
+
+fn put_meta(db: &DB, key: &[u8], value: &impl Message) -> io::Result<()> {
+    db.put_cf(family(db, META)?, key, encode_frame(value)).map_err(io::Error::other)
+}
+
+fn read_meta<M: Message + Default>(db: &DB, key: &[u8]) -> io::Result<Option<M>> {
+    let value = db.get_cf(family(db, META)?, key).map_err(io::Error::other)?;
+    value.map(|value| decode_frame(value.into())).transpose()
+}
+
+/// version 1 byte · CRC-32C of the message, 4 bytes little endian · message
+fn encode_frame(message: &impl Message) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(FRAME_HEADER + message.encoded_len());
+    frame.push(FRAME_VERSION);
+    frame.extend_from_slice(&[0; 4]);
+    message.encode_raw(&mut frame);
+    let checksum = crc32c::crc32c(&frame[FRAME_HEADER..]);
+    frame[1..FRAME_HEADER].copy_from_slice(&checksum.to_le_bytes());
+    frame
+}
+
+fn decode_frame<M: Message + Default>(frame: Bytes) -> io::Result<M> {
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the Raft log is damaged: {what}"));
+    if frame.len() < FRAME_HEADER || frame[0] != FRAME_VERSION {
+        return Err(damaged("a frame of an unknown version"));
+    }
+    let message = frame.slice(FRAME_HEADER..);
+    if crc32c::crc32c(&message).to_le_bytes() != frame[1..FRAME_HEADER] {
+        return Err(damaged("a frame whose checksum does not match"));
+    }
+    M::decode(message).map_err(|_| damaged("a frame that is not a message"))
+}
+
+fn decode_entry(key: &[u8], value: Box<[u8]>) -> io::Result<Entry> {
+    let entry = convert::entry_from_pb(decode_frame(value.into())?).map_err(io::Error::other)?;
+    if entry.log_id.index.to_be_bytes() != *key {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the Raft log is damaged: an entry under another's index"));
+    }
+    Ok(entry)
+}
+
+/// Walks the whole log once: no hole, no entry under a wrong key, terms never decrease. Returns the last id.
+fn check_continuity(db: &DB, last_purged: Option<LogId>) -> io::Result<Option<LogId>> {
+    let mut last = last_purged;
+    let start = last_purged.map_or(0, |id| id.index + 1);
+    for item in log_iterator(db, start)? {
+        let (key, value) = item.map_err(io::Error::other)?;
+        let id = decode_entry(&key, value)?.log_id;
+        let follows = match last {
+            Some(last) => id.index == last.index + 1 && id.leader_id >= last.leader_id,
+            None => true,
+        };
+        if !follows {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the Raft log is damaged: {id} follows {last:?}")));
+        }
+        last = Some(id);
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_survives_and_a_flipped_bit_does_not() {
+        let message = pb::Vote { term: 7, node: 3, committed: true };
+        let frame = encode_frame(&message);
+        assert_eq!(decode_frame::<pb::Vote>(frame.clone().into()).expect("decodes"), message);
+        for bit in 0..frame.len() * 8 {
+            let mut flipped = frame.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_frame::<pb::Vote>(flipped.into()).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn frames_keep_their_bytes() {
+        let frame = encode_frame(&pb::Vote { term: 7, node: 3, committed: true });
+        assert_eq!(hex::encode(frame), "016d5ef2e6080710031801");
+    }
+}
