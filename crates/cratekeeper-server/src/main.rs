@@ -1,1 +1,5 @@
+mod app;
+mod http;
+mod search;
+
 fn main() {}
