@@ -1,19 +1,31 @@
 //! The SHA-256 of a tarball.
 
+use sha2::{Digest, Sha256};
+
 use crate::Rejection;
+use crate::rejection::{invalid, shown};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Checksum(pub [u8; 32]);
 
 impl Checksum {
     pub fn of(bytes: &[u8]) -> Checksum {
-        todo!("{bytes:?}")
+        Checksum(Sha256::digest(bytes).into())
     }
     /// 64 lower-case hex digits.
     pub fn parse(text: &str) -> Result<Checksum, Rejection> {
-        todo!("{text}")
+        let mut bytes = [0; 32];
+        let lower_case = !text.contains(|c: char| c.is_ascii_uppercase());
+        if lower_case && hex::decode_to_slice(text, &mut bytes).is_ok() {
+            return Ok(Checksum(bytes));
+        }
+        invalid(format!(
+            "`{}` is not a checksum: a SHA-256 is written as 64 lower-case hex digits",
+            shown(text),
+        ))
     }
 }
+
 impl std::fmt::Display for Checksum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", hex::encode(self.0))

@@ -1,5 +1,7 @@
 //! What somebody asks for, in the imperative; `decide` turns it into events or a rejection.
 
+use std::collections::BTreeSet;
+
 use crate::{
     Actor, CanonicalName, Checksum, CrateName, CratePattern, Login, Role, Scope, StreamId,
     TokenHash, TokenId, Version, VersionFacts,
@@ -81,12 +83,56 @@ pub enum Command {
 
 impl Command {
     /// Every stream that deciding this command for `actor` looks at; their positions become the read set of the append.
+    /// In order, each once.
     pub fn reads(&self, actor: &Actor) -> Vec<StreamId> {
-        todo!("{actor:?}")
+        let mut streams = BTreeSet::new();
+        streams.extend(actor.login.clone().map(StreamId::Account));
+        match self {
+            Command::Publish(publish) => {
+                streams.insert(StreamId::Crate(publish.facts.name.canonical()));
+            }
+            Command::Yank { krate, .. }
+            | Command::Unyank { krate, .. }
+            | Command::RemoveVersion { krate, .. }
+            | Command::RemoveOwners { krate, .. } => {
+                streams.insert(StreamId::Crate(krate.canonical()));
+            }
+            Command::AddOwners { krate, logins } => {
+                streams.insert(StreamId::Crate(krate.canonical()));
+                streams.extend(logins.iter().cloned().map(StreamId::Account));
+            }
+            Command::CreateAccount { login, .. }
+            | Command::DisableAccount { login }
+            | Command::EnableAccount { login }
+            | Command::IssueToken { login, .. }
+            | Command::RevokeToken { login, .. } => {
+                streams.insert(StreamId::Account(login.clone()));
+            }
+            Command::Found { admin, .. } => {
+                streams.insert(StreamId::Account(admin.clone()));
+                streams.insert(StreamId::Installation);
+            }
+            Command::AdmitNode { .. } | Command::RaiseFeatureLevel { .. } => {
+                streams.insert(StreamId::Installation);
+            }
+        }
+        streams.into_iter().collect()
     }
 
     /// Crates of this registry that the command's dependencies name: the caller of `decide` fills `View::known_crates` for them.
+    /// In order, each once; none for dev-dependencies, which may point at crates not yet published.
     pub fn dependency_names(&self) -> Vec<CanonicalName> {
-        todo!()
+        let Command::Publish(publish) = self else {
+            return Vec::new();
+        };
+        let names: BTreeSet<CanonicalName> = publish
+            .facts
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.must_exist_here())
+            .filter_map(|dependency| CrateName::parse(dependency.crate_name()).ok())
+            .map(|name| name.canonical())
+            .collect();
+        names.into_iter().collect()
     }
 }

@@ -1,5 +1,13 @@
 //! Commands become events, or a rejection. Runs on the leader, before the log; nothing is judged again after it.
 
+mod accounts;
+mod caller;
+mod installation;
+mod owners;
+mod publish;
+mod tokens;
+mod versions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,6 +15,7 @@ use crate::{
     Account, Actor, CanonicalName, Command, CrateName, Event, Installation, Krate, Login,
     Rejection, RequestId, StreamId, StreamState,
 };
+use caller::Caller;
 
 /// Rules an operator may set; read on the leader only, so nodes may differ while a change rolls out.
 #[derive(Debug, Clone)]
@@ -25,15 +34,30 @@ pub struct View {
 
 impl View {
     pub fn krate(&self, name: &CanonicalName) -> Option<&Krate> {
-        todo!("{name:?}")
+        match self.streams.get(&StreamId::Crate(name.clone()))?.as_ref() {
+            StreamState::Crate(krate) => krate.as_ref(),
+            _ => None,
+        }
     }
     pub fn account(&self, login: &Login) -> Option<&Account> {
-        todo!("{login:?}")
+        match self
+            .streams
+            .get(&StreamId::Account(login.clone()))?
+            .as_ref()
+        {
+            StreamState::Account(account) => account.as_ref(),
+            _ => None,
+        }
     }
     pub fn installation(&self) -> Option<&Installation> {
-        todo!()
+        match self.streams.get(&StreamId::Installation)?.as_ref() {
+            StreamState::Installation(installation) => installation.as_ref(),
+            _ => None,
+        }
     }
 }
+
+type Decision = Result<Vec<(StreamId, Event)>, Rejection>;
 
 /// The facts that follow from `command`, in order, each with its stream; none if everything asked for is already so.
 /// `now_ms` is the leader's clock and only judges expiry.
@@ -44,6 +68,60 @@ pub fn decide(
     view: &View,
     policy: &Policy,
     now_ms: u64,
-) -> Result<Vec<(StreamId, Event)>, Rejection> {
-    todo!("{command:?} {actor:?} {request:?} {view:?} {policy:?} {now_ms}")
+) -> Decision {
+    match command {
+        Command::Found { .. } | Command::AdmitNode { .. } | Command::RaiseFeatureLevel { .. } => {
+            installation::decide(command, actor, view)
+        }
+        Command::Publish(publish) => {
+            let caller = Caller::of(actor, view, now_ms)?;
+            publish::publish(publish, &caller, view, policy)
+        }
+        Command::Yank { krate, version } => {
+            let caller = Caller::of(actor, view, now_ms)?;
+            versions::yank(krate, version, &caller, view)
+        }
+        Command::Unyank { krate, version } => {
+            let caller = Caller::of(actor, view, now_ms)?;
+            versions::unyank(krate, version, &caller, view)
+        }
+        Command::RemoveVersion {
+            krate,
+            version,
+            reason,
+        } => {
+            let caller = Caller::of(actor, view, now_ms)?;
+            versions::remove(krate, version, reason, &caller, view)
+        }
+        Command::AddOwners { krate, logins } => {
+            let caller = Caller::of(actor, view, now_ms)?;
+            owners::add(krate, logins, &caller, view)
+        }
+        Command::RemoveOwners { krate, logins } => {
+            let caller = Caller::of(actor, view, now_ms)?;
+            owners::remove(krate, logins, request, &caller, view)
+        }
+        Command::CreateAccount { .. }
+        | Command::DisableAccount { .. }
+        | Command::EnableAccount { .. } => {
+            let caller = Caller::of(actor, view, now_ms)?;
+            accounts::decide(command, request, &caller, view)
+        }
+        Command::IssueToken { .. } | Command::RevokeToken { .. } => {
+            let caller = Caller::of(actor, view, now_ms)?;
+            tokens::decide(command, &caller, view)
+        }
+    }
+}
+
+fn missing<T>(sentence: impl Into<String>) -> Result<T, Rejection> {
+    Err(Rejection::new(crate::RejectionKind::Missing, sentence))
+}
+
+fn conflict<T>(sentence: impl Into<String>) -> Result<T, Rejection> {
+    Err(Rejection::new(crate::RejectionKind::Conflict, sentence))
+}
+
+fn forbidden<T>(sentence: impl Into<String>) -> Result<T, Rejection> {
+    Err(Rejection::new(crate::RejectionKind::Forbidden, sentence))
 }

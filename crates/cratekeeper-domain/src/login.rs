@@ -1,16 +1,37 @@
 //! Logins: the names of accounts.
 
-use crate::Rejection;
+use crate::limits::LOGIN_CHARS_MAX;
+use crate::{Rejection, RejectionKind};
 
 /// 1 to 64 of `a-z 0-9 - _ .`, starting with a letter or digit. `:` is kept free for namespaces.
+/// Stored in events, so what is accepted may only ever grow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Login(String);
 
 impl Login {
     pub fn parse(text: &str) -> Result<Login, Rejection> {
-        todo!("{text}")
+        let starts_well = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let rest_is_well = text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'));
+        if !starts_well || !rest_is_well || text.len() > LOGIN_CHARS_MAX {
+            return Err(Rejection::new(
+                RejectionKind::Invalid,
+                format!(
+                    "`{}` is not a login: use 1 to {LOGIN_CHARS_MAX} of the characters a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit",
+                    crate::rejection::shown(text),
+                ),
+            ));
+        }
+        Ok(Login(text.to_owned()))
     }
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl std::fmt::Display for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }

@@ -33,3 +33,26 @@ impl Rejection {
         }
     }
 }
+
+/// The commonest refusal, as a value to return.
+pub(crate) fn invalid<T>(sentence: impl Into<String>) -> Result<T, Rejection> {
+    Err(Rejection::new(RejectionKind::Invalid, sentence))
+}
+
+/// A value from outside as a sentence may show it: control characters escaped, cut where it gets long.
+pub(crate) fn shown(value: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    let mut shown: String = value
+        .chars()
+        .take(CHARS_MAX)
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = (!c.is_control()).then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect();
+    if value.chars().nth(CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,5 +1,6 @@
 //! Streams: the events of one crate, one account or the installation itself, and the state they fold into.
 
+use crate::rejection::{invalid, shown};
 use crate::{Account, CanonicalName, Installation, Krate, Login, Recorded, Rejection};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,13 +14,29 @@ pub enum StreamId {
 impl std::fmt::Display for StreamId {
     /// `crate:serde_json`, `account:alice`, `installation`: the stored form.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!("{f:?}")
+        match self {
+            StreamId::Crate(name) => write!(f, "crate:{name}"),
+            StreamId::Account(login) => write!(f, "account:{login}"),
+            StreamId::Installation => f.write_str("installation"),
+        }
     }
 }
 
 impl StreamId {
     pub fn parse(text: &str) -> Result<StreamId, Rejection> {
-        todo!("{text}")
+        if let Some(name) = text.strip_prefix("crate:") {
+            return Ok(StreamId::Crate(CanonicalName::parse(name)?));
+        }
+        if let Some(login) = text.strip_prefix("account:") {
+            return Ok(StreamId::Account(Login::parse(login)?));
+        }
+        if text == "installation" {
+            return Ok(StreamId::Installation);
+        }
+        invalid(format!(
+            "`{}` is not a stream: write `crate:name`, `account:login` or `installation`",
+            shown(text),
+        ))
     }
 }
 
@@ -34,10 +51,18 @@ pub enum StreamState {
 impl StreamState {
     /// The state before the first event.
     pub fn new(stream: &StreamId) -> StreamState {
-        todo!("{stream:?}")
+        match stream {
+            StreamId::Crate(_) => StreamState::Crate(None),
+            StreamId::Account(_) => StreamState::Account(None),
+            StreamId::Installation => StreamState::Installation(None),
+        }
     }
     /// Deterministic and total; events of another kind of stream are ignored (they cannot be there).
     pub fn fold(&mut self, recorded: &Recorded) {
-        todo!("{recorded:?}")
+        match self {
+            StreamState::Crate(krate) => Krate::fold(krate, recorded),
+            StreamState::Account(account) => Account::fold(account, recorded),
+            StreamState::Installation(installation) => Installation::fold(installation, recorded),
+        }
     }
 }

@@ -47,3 +47,26 @@ pub enum DependencyKind {
     Build,
     Dev,
 }
+
+impl DependencyKind {
+    /// `normal`, `build`, `dev`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DependencyKind::Normal => "normal",
+            DependencyKind::Build => "build",
+            DependencyKind::Dev => "dev",
+        }
+    }
+}
+
+impl Dependency {
+    /// The name of the crate it means, whatever the manifest calls it.
+    pub fn crate_name(&self) -> &str {
+        self.package.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Is it a crate of this registry that users of the version will need?
+    pub(crate) fn must_exist_here(&self) -> bool {
+        self.registry.is_none() && self.kind != DependencyKind::Dev
+    }
+}

@@ -1,0 +1,117 @@
+//! What only the cluster itself asks for: founding, node ids, the feature level.
+
+use super::{Decision, View, conflict, forbidden};
+use crate::limits::INCARNATION_CHARS_MAX;
+use crate::rejection::invalid;
+use crate::{Actor, Command, Event, Installation, Rejection, Role, Scope, StreamId};
+
+pub(super) fn decide(command: &Command, actor: &Actor, view: &View) -> Decision {
+    if let Some(login) = &actor.login {
+        return forbidden(format!(
+            "`{login}` cannot ask for this: only the cluster itself founds, admits nodes and raises its feature level"
+        ));
+    }
+    match command {
+        Command::Found {
+            cluster, history, ..
+        } => match view.installation() {
+            None => Ok(found(command)),
+            Some(installation)
+                if installation.cluster == *cluster && installation.history == *history =>
+            {
+                Ok(Vec::new())
+            }
+            Some(installation) => conflict(format!(
+                "the cluster `{}` was founded here already; start with an empty data directory to found another",
+                installation.cluster,
+            )),
+        },
+        Command::AdmitNode { incarnation } => admit(incarnation, founded(view)?),
+        Command::RaiseFeatureLevel { level } => {
+            let now = founded(view)?.feature_level;
+            if *level < now {
+                return conflict(format!(
+                    "the feature level is {now} and never goes back to {level}"
+                ));
+            }
+            Ok(if *level == now {
+                Vec::new()
+            } else {
+                let raised = Event::FeatureLevelRaised { level: *level };
+                vec![(StreamId::Installation, raised)]
+            })
+        }
+        _ => unreachable!("only commands of the cluster itself are decided here"),
+    }
+}
+
+fn founded(view: &View) -> Result<&Installation, Rejection> {
+    match view.installation() {
+        Some(installation) => Ok(installation),
+        None => conflict("the cluster is not founded yet"),
+    }
+}
+
+fn found(command: &Command) -> Vec<(StreamId, Event)> {
+    let Command::Found {
+        cluster,
+        history,
+        admin,
+        token,
+        hash,
+    } = command
+    else {
+        unreachable!("only founding founds");
+    };
+    let account = StreamId::Account(admin.clone());
+    vec![
+        (
+            StreamId::Installation,
+            Event::ClusterFounded {
+                cluster: cluster.clone(),
+                history: history.clone(),
+            },
+        ),
+        (
+            StreamId::Installation,
+            Event::FeatureLevelRaised { level: 1 },
+        ),
+        (
+            account.clone(),
+            Event::AccountCreated {
+                login: admin.clone(),
+                name: None,
+                role: Role::Admin,
+            },
+        ),
+        (
+            account,
+            Event::TokenIssued {
+                token: token.clone(),
+                name: "founding".to_owned(),
+                hash: *hash,
+                scopes: Scope::ALL.to_vec(),
+                crates: Vec::new(),
+                expires_at_ms: None,
+            },
+        ),
+    ]
+}
+
+fn admit(incarnation: &str, installation: &Installation) -> Decision {
+    if incarnation.is_empty() || incarnation.len() > INCARNATION_CHARS_MAX {
+        return invalid(format!(
+            "a node's incarnation has 1 to {INCARNATION_CHARS_MAX} characters"
+        ));
+    }
+    let same = |node: &crate::AdmittedNode| node.incarnation == incarnation;
+    if installation.nodes.iter().any(same) {
+        return Ok(Vec::new());
+    }
+    let highest = installation.nodes.iter().map(|node| node.node).max();
+    let admitted = Event::NodeAdmitted {
+        node: highest.unwrap_or(0) + 1,
+        incarnation: incarnation.to_owned(),
+    };
+    Ok(vec![(StreamId::Installation, admitted)])
+}
