@@ -4,9 +4,17 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    let files = ["cratekeeper/event/v1/event.proto", "cratekeeper/peer/v1/peer.proto", "cratekeeper/peer/v1/raft.proto", "cratekeeper/state/v1/state.proto"];
+    let files = [
+        "cratekeeper/event/v1/event.proto",
+        "cratekeeper/peer/v1/command.proto",
+        "cratekeeper/peer/v1/peer.proto",
+        "cratekeeper/peer/v1/raft.proto",
+        "cratekeeper/state/v1/state.proto",
+    ];
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(files, [&root])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(descriptors)?;
     Ok(())
 }
