@@ -1,0 +1,84 @@
+//! The load balancer in front of the nodes: haproxy, asking each node's `/readyz` several times a second.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::client::{Client, NO_TOKEN};
+use crate::node::Node;
+use crate::ports::free_port;
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::wait::wait_until;
+
+/// A request whose node dies before it answers is sent to another one. That is safe for writes too, because every call of cargo
+/// is idempotent here; it is possible for bodies up to the buffer's size.
+const SETTINGS: &str = "\
+global
+  maxconn 2000
+  tune.bufsize 1048576
+defaults
+  mode http
+  option http-buffer-request
+  option redispatch 1
+  retries 6
+  retry-on conn-failure empty-response
+  timeout connect 1s
+  timeout client 60s
+  timeout server 60s
+  timeout queue 5s
+  balance roundrobin
+";
+
+#[derive(Debug)]
+pub struct Balancer {
+    port: u16,
+    _process: Process,
+}
+
+impl Balancer {
+    pub(crate) fn start(scratch: &Scratch, nodes: &[Node]) -> Balancer {
+        let port = free_port();
+        let mut text = SETTINGS.to_owned();
+        text.push_str("listen registry\n");
+        let _ = writeln!(text, "  bind 127.0.0.1:{port}");
+        text.push_str("  option httpchk GET /readyz\n");
+        text.push_str("  default-server check inter 150ms fastinter 100ms fall 1 rise 1\n");
+        for node in nodes {
+            let (name, http, ops) = (&node.name, node.http, node.ops.port());
+            let _ = writeln!(text, "  server {name} {http} port {ops}");
+        }
+        let config = scratch.path().join("haproxy.cfg");
+        fs::write(&config, text).expect("the test's directory is writable");
+        let arguments = ["-db".as_ref(), "-f".as_ref(), config.as_os_str()];
+        let log = scratch.log("haproxy");
+        let process = Process::start("haproxy", haproxy(), arguments, &log);
+        Balancer {
+            port,
+            _process: process,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Waits until it has a node to send requests to.
+    pub(crate) async fn wait_serving(&mut self) {
+        let client = Client::new(&self.url(), NO_TOKEN);
+        wait_until("the balancer serves", Duration::from_secs(20), async || {
+            let path = "/index/config.json";
+            let answer = client.try_send(reqwest::Method::GET, path, None, &[]).await;
+            answer.is_ok_and(|answer| [200, 401].contains(&answer.status))
+        })
+        .await;
+    }
+}
+
+fn haproxy() -> &'static Path {
+    // Debian keeps it out of an ordinary user's path.
+    let places = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"];
+    let found = places.iter().map(Path::new).find(|path| path.exists());
+    found.unwrap_or(Path::new("haproxy"))
+}

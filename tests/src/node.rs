@@ -1,0 +1,161 @@
+//! One node: a `cratekeeper serve` process with its configuration, ports and directory, which survive the process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use crate::binary::cratekeeper;
+use crate::client::{Client, NO_TOKEN};
+use crate::ports::free_port;
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::wait::wait_until;
+
+/// Leadership is handed over and what runs is finished well within this.
+const STOP_WITHIN: Duration = Duration::from_secs(45);
+
+#[derive(Debug)]
+pub struct Node {
+    pub name: String,
+    /// Its data directory.
+    pub directory: PathBuf,
+    pub http: SocketAddr,
+    pub peer: SocketAddr,
+    pub ops: SocketAddr,
+    settings: Table,
+    config: PathBuf,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Node {
+    /// A node with free ports and an empty directory; not started. `settings` are sections of the configuration.
+    pub(crate) fn new(scratch: &Scratch, name: &str, settings: &Table) -> Node {
+        let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut node = Node {
+            name: name.to_owned(),
+            directory: scratch.path().join(name),
+            http: address(),
+            peer: address(),
+            ops: address(),
+            settings: settings.clone(),
+            config: scratch.path().join(format!("{name}.toml")),
+            log: scratch.log(name),
+            process: None,
+        };
+        node.set("node.name", name);
+        node.set("node.data_dir", node.directory.display().to_string());
+        node.set("http.listen", node.http.to_string());
+        node.set("peer.listen", node.peer.to_string());
+        node.set("peer.advertise", node.peer.to_string());
+        node.set("ops.listen", node.ops.to_string());
+        node
+    }
+
+    /// Changes its configuration (`section.key`) from the next start on.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) {
+        set(&mut self.settings, key, value.into());
+    }
+
+    /// Starts the process; it may take a moment to be ready.
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        let text = toml::to_string(&self.settings).expect("settings are TOML");
+        fs::write(&self.config, text).expect("the test's directory is writable");
+        let arguments = [
+            "serve".as_ref(),
+            "--config".as_ref(),
+            self.config.as_os_str(),
+        ];
+        let process = Process::start(&self.name, &cratekeeper(), arguments, &self.log);
+        self.process = Some(process);
+    }
+
+    pub async fn start_and_wait(&mut self) {
+        self.start();
+        self.wait_ready().await;
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// SIGTERM, and gone when this returns.
+    pub async fn stop(&mut self) {
+        let mut process = self.process.take().expect("a node that runs");
+        process.signal("TERM");
+        let status = process.ended(STOP_WITHIN).await;
+        assert!(status.success(), "{} stopped with {status}", self.name);
+    }
+
+    /// Deletes its directory, as if its volume were lost.
+    pub fn wipe(&mut self) {
+        assert!(self.process.is_none(), "{} runs", self.name);
+        fs::remove_dir_all(&self.directory).expect("a stopped node's directory can go");
+    }
+
+    pub fn running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("a node that runs")
+    }
+
+    /// How the process ended, if it has by itself.
+    pub fn exited(&mut self) -> Option<std::process::ExitStatus> {
+        self.process.as_mut().and_then(Process::exited)
+    }
+
+    pub fn client(&self, token: &str) -> Client {
+        Client::new(&self.url(), token)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// Does `/readyz` say yes?
+    pub async fn ready(&self) -> bool {
+        let ops = Client::new(&format!("http://{}", self.ops), NO_TOKEN);
+        let answer = ops
+            .try_send(reqwest::Method::GET, "/readyz", None, &[])
+            .await;
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    pub async fn wait_ready(&mut self) {
+        let what = format!("{} is ready", self.name);
+        wait_until(&what, Duration::from_secs(60), async || {
+            let ended = self.exited();
+            assert!(ended.is_none(), "{} ended: {ended:?}", self.name);
+            self.ready().await
+        })
+        .await;
+    }
+
+    /// What it has said since the test began.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+}
+
+/// Sets `section.key` in a configuration.
+pub(crate) fn set(settings: &mut Table, key: &str, value: Value) {
+    let (section, key) = key.split_once('.').expect("section.key");
+    let section = settings
+        .entry(section)
+        .or_insert_with(|| Value::Table(Table::new()));
+    let section = section.as_table_mut().expect("a section is a table");
+    section.insert(key.to_owned(), value);
+}
