@@ -1,1 +1,12 @@
-fn main() {}
+//! One binary with all integration tests, a file per topic; the harness is the library of this package.
+
+mod hostile_input;
+mod hostile_tarballs;
+mod killing_nodes;
+mod membership;
+mod mistakes;
+mod plain_cargo;
+mod rebuild;
+mod snapshots;
+mod tidy;
+mod workload;

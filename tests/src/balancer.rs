@@ -78,7 +78,10 @@ impl Balancer {
 
 fn haproxy() -> &'static Path {
     // Debian keeps it out of an ordinary user's path.
-    let places = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"];
-    let found = places.iter().map(Path::new).find(|path| path.exists());
-    found.unwrap_or(Path::new("haproxy"))
+    let installed = Path::new("/usr/sbin/haproxy");
+    if installed.exists() {
+        installed
+    } else {
+        Path::new("haproxy")
+    }
 }

@@ -352,7 +352,7 @@ fn store_settings(settings: &mut Table, store: &Store, scratch: &Scratch) {
 fn rand_bytes() -> [u8; 32] {
     use std::io::Read;
     let mut bytes = [0; 32];
-    std::fs::File::open("/dev/urandom")
+    fs::File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))
         .expect("the system has random bytes");
     bytes
