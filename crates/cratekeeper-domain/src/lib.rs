@@ -32,7 +32,7 @@ pub use krate::{Krate, PublishedVersion};
 pub use login::Login;
 pub use manifest::{Judged, Rules, judge};
 pub use name::{CanonicalName, CrateName};
-pub use publish_frame::{FrameHeader, PublishFrame};
+pub use publish_frame::PublishFrame;
 pub use rejection::{Rejection, RejectionKind};
 pub use stream::{StreamId, StreamState};
 pub use token::{CratePattern, Scope, TokenHash, TokenId, TokenText};

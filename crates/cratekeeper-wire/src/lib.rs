@@ -21,6 +21,7 @@ pub use rejection::{decode_rejection, encode_rejection};
 /// Generated from `proto/`. Modules follow the packages, because generated code names neighbours by relative paths.
 #[expect(
     clippy::all,
+    clippy::allow_attributes,
     clippy::too_many_lines,
     unused_qualifications,
     reason = "generated code"
