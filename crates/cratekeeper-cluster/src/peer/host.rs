@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use cratekeeper_wire::pb::peer as pb;
 use futures::future::BoxFuture;
+use openraft::async_runtime::WatchReceiver;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +24,7 @@ pub(crate) type ExecuteFn =
 pub(crate) type ReadIndexFn = Arc<dyn Fn(Instant) -> Answer<u64, NoQuorum> + Send + Sync>;
 /// As this node sees it, leader or not.
 pub(crate) type StatusFn = Arc<dyn Fn(Instant) -> BoxFuture<'static, ClusterStatus> + Send + Sync>;
-pub(crate) type RemoveFn =
-    Arc<dyn Fn(u64, Instant) -> Answer<(), MembershipError> + Send + Sync>;
+pub(crate) type RemoveFn = Arc<dyn Fn(u64, Instant) -> Answer<(), MembershipError> + Send + Sync>;
 /// To the given node or the most caught-up voter; which one leads then.
 pub(crate) type HandOverFn =
     Arc<dyn Fn(Option<u64>, Instant) -> Answer<u64, MembershipError> + Send + Sync>;
@@ -112,16 +112,30 @@ impl PeerHost {
 }
 
 impl Joined {
-    /// As the membership known here has it.
+    /// As the membership known here has it, committed or under way.
     pub(crate) fn member(&self, node: u64) -> Option<Member> {
         let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        metrics.membership_config.membership().get_node(&node).cloned()
+        let metrics = metrics.borrow_watched();
+        let under_way = metrics.membership_config.membership().get_node(&node);
+        let committed = || {
+            metrics
+                .committed_membership_config
+                .membership()
+                .get_node(&node)
+        };
+        under_way.or_else(committed).cloned()
     }
 
     /// As far as is known here.
     pub(crate) fn leader(&self) -> Option<(u64, Member)> {
-        let leader = self.raft.metrics().borrow().current_leader?;
+        let leader = self.raft.metrics().borrow_watched().current_leader?;
         Some((leader, self.member(leader)?))
+    }
+
+    /// This node leads, in a term not before `term`: there is no member it does not know.
+    pub(super) fn leads_since(&self, term: u64) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.current_leader == Some(self.identity.node) && metrics.current_term >= term
     }
 }

@@ -11,6 +11,8 @@ const FROM: &str = "ck-from";
 const FROM_INCARNATION: &str = "ck-from-incarnation";
 const TO: &str = "ck-to";
 const TO_INCARNATION: &str = "ck-to-incarnation";
+/// On a refusal.
+const NOT_A_MEMBER: &str = "ck-not-a-member";
 
 /// A node of a cluster; written to `data/NODE` when it founds or joins, and the same ever after.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +82,7 @@ impl Identity {
                 self.node, self.incarnation
             )));
         }
-        let (from, from_incarnation) =
-            (number(metadata, FROM)?, text(metadata, FROM_INCARNATION)?);
+        let (from, from_incarnation) = (number(metadata, FROM)?, text(metadata, FROM_INCARNATION)?);
         match incarnation_of(from) {
             Some(known) if known != from_incarnation => Err(refusal(format!(
                 "node {from} calls with volume {from_incarnation}, the cluster knows it with volume {known}: \
@@ -93,6 +94,21 @@ impl Identity {
             }),
         }
     }
+}
+
+/// Only said by a member to a node that it knows to have been removed: never because it has not heard of it yet.
+pub(super) fn not_a_member(node: u64) -> Status {
+    let mut status = refusal(format!(
+        "node {node} is not a member of this cluster any more"
+    ));
+    status
+        .metadata_mut()
+        .insert(NOT_A_MEMBER, MetadataValue::from(node));
+    status
+}
+
+pub(super) fn is_not_a_member(status: &Status) -> bool {
+    status.metadata().contains_key(NOT_A_MEMBER)
 }
 
 /// FAILED_PRECONDITION: whoever called is not to try the same again.
@@ -127,7 +143,9 @@ mod tests {
 
     fn call(from: &Identity, to: u64, to_incarnation: &str) -> MetadataMap {
         let mut metadata = MetadataMap::new();
-        Stamp::new(from, to, to_incarnation).unwrap().put(&mut metadata);
+        Stamp::new(from, to, to_incarnation)
+            .unwrap()
+            .put(&mut metadata);
         metadata
     }
 
@@ -136,15 +154,30 @@ mod tests {
         let here = identity(2, "b");
         let metadata = call(&identity(1, "a"), 2, "b");
         let caller = here.admit(&metadata, |node| (node == 1).then(|| "a".to_owned()));
-        assert_eq!(caller.unwrap(), Caller { node: 1, member: true });
+        assert_eq!(
+            caller.unwrap(),
+            Caller {
+                node: 1,
+                member: true
+            }
+        );
         let caller = here.admit(&metadata, |_| None);
-        assert_eq!(caller.unwrap(), Caller { node: 1, member: false });
+        assert_eq!(
+            caller.unwrap(),
+            Caller {
+                node: 1,
+                member: false
+            }
+        );
     }
 
     #[test]
     fn whatever_does_not_fit_is_refused_in_words() {
         let here = identity(2, "b");
-        let other_cluster = Identity { cluster: "c2".into(), ..identity(1, "a") };
+        let other_cluster = Identity {
+            cluster: "c2".into(),
+            ..identity(1, "a")
+        };
         let refused = [
             call(&other_cluster, 2, "b"),
             call(&identity(1, "a"), 3, "b"),

@@ -1,5 +1,22 @@
 //! What nodes say to each other, over gRPC.
 
-pub(crate) mod host;
-pub(crate) mod identity;
-pub(crate) mod peers;
+mod admission;
+mod append;
+mod client;
+mod dial;
+mod encoding;
+mod forward;
+mod host;
+mod identity;
+mod peers;
+mod server;
+
+pub(crate) use client::PeerNetwork;
+pub(crate) use dial::{Dialer, TlsFiles};
+pub(crate) use host::{
+    Answer, Asked, ExecuteFn, HandOverFn, Invitation, InviteFn, JoinAnswer, JoinFn, Joined,
+    NoQuorum, PeerHost, ReadIndexFn, RemoveFn, StatusFn,
+};
+pub(crate) use identity::{Identity, Stamp};
+pub(crate) use peers::{AppliedReport, PeerReport, Peers};
+pub(crate) use server::{BoundPeer, bind};

@@ -21,7 +21,7 @@ pub(crate) fn log_id_to_pb(id: &LogId) -> pb::LogId {
 }
 
 pub(crate) fn log_id_from_pb(id: &pb::LogId) -> LogId {
-    LogId::new(LeaderId::new_committed(id.term, id.leader), id.index)
+    LogId::new(LeaderId::new(id.term, id.leader), id.index)
 }
 
 pub(crate) fn vote_to_pb(vote: &Vote) -> pb::Vote {

@@ -41,7 +41,8 @@ impl SnapshotDirectory {
         let bytes = std::fs::read(path.join(MANIFEST_FILE))?;
         let manifest = SnapshotManifest::decode(bytes.as_slice())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        check_names(&manifest).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        check_names(&manifest)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok(SnapshotDirectory::new(path, manifest))
     }
 
@@ -150,7 +151,16 @@ mod tests {
     #[test]
     fn only_plain_names_once_each() {
         assert!(check_names(&named(&["000012.sst", "CURRENT", "OPTIONS-000007"])).is_ok());
-        for bad in ["", ".", "..", "../NODE", "a/b", "a\\b", ".tmp", "MANIFEST.pb"] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../NODE",
+            "a/b",
+            "a\\b",
+            ".tmp",
+            "MANIFEST.pb",
+        ] {
             assert!(check_names(&named(&[bad])).is_err(), "{bad}");
         }
         assert!(check_names(&named(&["a", "a"])).is_err());
@@ -161,7 +171,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("CURRENT"), b"x\n").unwrap();
         let mut manifest = named(&[]);
-        manifest.files.push(describe_file(directory.path(), "CURRENT").unwrap());
+        manifest
+            .files
+            .push(describe_file(directory.path(), "CURRENT").unwrap());
         write_manifest(directory.path(), &manifest).unwrap();
         let snapshot = SnapshotDirectory::open(directory.path().to_owned()).unwrap();
         assert_eq!(*snapshot.manifest, manifest);
