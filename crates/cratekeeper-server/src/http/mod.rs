@@ -1,5 +1,29 @@
-//! Everything a client of the registry can ask over HTTP, one file per thing asked for.
+//! Everything a client of the registry can ask over HTTP, one file per thing asked for. `routes` leads in, `envelope` wraps
+//! every answer, and only `error` chooses a status.
 
+mod accounts;
+mod body;
+mod caller;
+mod cluster;
+mod crates;
+mod download;
+mod envelope;
+mod error;
+mod etag;
+mod event_json;
+mod events;
+mod index;
+mod limits;
+mod me;
+mod owners;
+mod page;
+mod publish;
 mod routes;
+mod search;
+mod spool;
+mod time;
+mod tokens;
+mod yank;
 
+pub(crate) use limits::{SEARCH_WORD_CHARS_MAX, SEARCH_WORDS_MAX};
 pub(crate) use routes::router;

@@ -1,0 +1,203 @@
+//! Who asks: the token of the `Authorization` header, the account it belongs to, and what the two may do.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use cratekeeper_cluster::{Executed, Request};
+use cratekeeper_domain::{
+    Account, Actor, Command, CrateName, Rejection, RejectionKind, RequestId, Scope, Token, TokenId,
+    TokenText,
+};
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use tokio::time::Instant;
+
+use super::error::ApiError;
+use super::time::now_ms;
+use crate::app::{App, ReadAccess};
+
+/// Somebody with a known token. Says nothing yet about what it allows: see [`Caller::require`].
+pub(crate) struct Caller {
+    pub(crate) account: Arc<Account>,
+    pub(crate) token: TokenId,
+    request: RequestId,
+}
+
+impl Caller {
+    /// May the caller do what `scope` names now? Judged by what this node knows; the leader decides again for every command.
+    pub(crate) fn require(&self, scope: Scope, krate: Option<&CrateName>) -> Result<(), ApiError> {
+        Ok(self.account.authorize(&self.token, scope, krate, now_ms())?)
+    }
+
+    /// Is the token good for anything at all now?
+    pub(crate) fn require_any(&self) -> Result<(), ApiError> {
+        let now = now_ms();
+        let scopes = self.presented().map_or(&[][..], |token| &token.scopes);
+        let mut refusal = None;
+        for scope in scopes {
+            match self.account.authorize(&self.token, *scope, None, now) {
+                Ok(()) => return Ok(()),
+                Err(rejection) => refusal = refusal.or(Some(rejection)),
+            }
+        }
+        Err(refusal
+            .unwrap_or_else(|| {
+                Rejection::new(
+                    RejectionKind::Forbidden,
+                    "this token has no scopes and allows nothing; ask for another one",
+                )
+            })
+            .into())
+    }
+
+    /// The token the caller came with.
+    pub(crate) fn presented(&self) -> Option<&Token> {
+        self.account.tokens.get(&self.token)
+    }
+
+    /// Executes `command` in the caller's name, within the time a client waits for an answer.
+    pub(crate) async fn execute(&self, app: &App, command: Command) -> Result<Executed, ApiError> {
+        let deadline = Instant::now() + app.settings.publish_deadline;
+        self.execute_until(app, command, deadline).await
+    }
+
+    pub(crate) async fn execute_until(
+        &self,
+        app: &App,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Executed, ApiError> {
+        let request = Request {
+            actor: Actor {
+                login: Some(self.account.login.clone()),
+                token: Some(self.token.clone()),
+            },
+            request: self.request,
+            command,
+        };
+        Ok(app.cluster.execute(request, deadline).await?)
+    }
+
+    fn identify(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
+        let header = parts.headers.get(AUTHORIZATION).ok_or_else(|| {
+            unauthenticated(format!(
+                "this needs a token: see {}/me for how to get one, then run `cargo login`",
+                app.settings.public_url
+            ))
+        })?;
+        let text = header
+            .to_str()
+            .map_err(|_| unauthenticated("the `authorization` header is not printable ASCII"))?;
+        let hash = token_in(text)?.hash();
+        let presented = app
+            .cluster
+            .token(&hash)?
+            .ok_or_else(|| unauthenticated("this registry does not know this token; it may belong to another registry, or its account is gone"))?;
+        Ok(Caller {
+            account: presented.account,
+            token: presented.token,
+            request: parts
+                .extensions
+                .get::<RequestId>()
+                .copied()
+                .unwrap_or_default(),
+        })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Caller, ApiError> {
+        Caller::identify(parts, app)
+    }
+}
+
+/// Somebody who may read: anybody, or only tokens with the scope `read`, as the operator chose.
+pub(crate) struct Reader;
+
+impl FromRequestParts<Arc<App>> for Reader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Reader, ApiError> {
+        match app.settings.read_access {
+            ReadAccess::Public => {}
+            // Crate patterns bound what a token changes, not what it reads: dependencies lie outside them.
+            ReadAccess::Authenticated => Caller::identify(parts, app)?.require(Scope::Read, None)?,
+        }
+        Ok(Reader)
+    }
+}
+
+/// Somebody whose token has the scope `admin`.
+pub(crate) struct Admin(pub(crate) Caller);
+
+impl FromRequestParts<Arc<App>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Admin, ApiError> {
+        let caller = Caller::identify(parts, app)?;
+        caller.require(Scope::Admin, None)?;
+        Ok(Admin(caller))
+    }
+}
+
+fn unauthenticated(sentence: impl Into<String>) -> Rejection {
+    Rejection::new(RejectionKind::Unauthenticated, sentence)
+}
+
+/// cargo sends the token as it is; scripts say `Bearer`; tools that only know passwords say `Basic`, with any user name.
+fn token_in(header: &str) -> Result<TokenText, Rejection> {
+    let header = header.trim();
+    let token = match header.split_once(' ') {
+        None => header.to_owned(),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim().to_owned(),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("basic") => {
+            password_in(rest.trim()).ok_or_else(|| {
+                unauthenticated("the `authorization` header says `Basic`, but what follows is not base64 of `user:token`")
+            })?
+        }
+        Some(_) => {
+            return Err(unauthenticated(
+                "send the token itself in the `authorization` header, or after `Bearer`",
+            ));
+        }
+    };
+    TokenText::parse(&token).map_err(|rejection| unauthenticated(rejection.sentence))
+}
+
+fn password_in(credentials: &str) -> Option<String> {
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(credentials).ok()?).ok()?;
+    Some(decoded.split_once(':')?.1.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_in_each_way_of_sending_it() {
+        let token = TokenText::from_random([7; 32]);
+        let basic = BASE64_STANDARD.encode(format!("alice:{}", token.as_str()));
+        for header in [
+            token.as_str().to_owned(),
+            format!("Bearer {}", token.as_str()),
+            format!("bearer  {} ", token.as_str()),
+            format!("Basic {basic}"),
+        ] {
+            let found = token_in(&header).expect("a token");
+            assert_eq!(found.as_str(), token.as_str());
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_unauthenticated_and_never_repeated() {
+        for header in ["", "secret", "Bearer", "Bearer x", "Basic !!", "Digest a=b"] {
+            let refused = token_in(header).err().expect("no token");
+            assert_eq!(refused.kind, RejectionKind::Unauthenticated, "{header}");
+            assert!(!refused.sentence.contains("secret"), "{}", refused.sentence);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What every request gets and every answer carries: an id, a line in the log, a measurement, and errors as JSON.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use cratekeeper_domain::RequestId;
+use http::header::{WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::error;
+use super::limits::CLIENT_REQUEST_ID_CHARS_MAX;
+use crate::app::App;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// One of the few headers that cargo prints when a request failed.
+const PRINTED_BY_CARGO: HeaderName = HeaderName::from_static("x-amz-request-id");
+
+/// Wraps a request from its first byte to the head of its answer.
+pub(crate) async fn envelope(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let id = new_request_id();
+    let id_text = hex::encode(id.0);
+    request.extensions_mut().insert(id);
+    let method = method_label(request.method());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let client_request = client_request_id(request.headers());
+
+    let mut response = error::render(next.run(request).await, &id_text);
+    if error::asks_for_token(&response) {
+        let challenge = format!("Cargo login_url=\"{}/me\"", app.settings.public_url);
+        if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(&id_text) {
+        response.headers_mut().insert(REQUEST_ID, value.clone());
+        response.headers_mut().insert(PRINTED_BY_CARGO, value);
+    }
+    response
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+    let elapsed = started.elapsed();
+    let status = response.status().as_u16();
+    measure(method, &route, status, elapsed.as_secs_f64());
+    tracing::info!(
+        request = id_text,
+        client_request,
+        method,
+        route,
+        status,
+        duration_ms = elapsed.as_secs_f64() * 1000.0,
+        "answered"
+    );
+    response
+}
+
+fn measure(method: &'static str, route: &str, status: u16, seconds: f64) {
+    metrics::counter!(
+        "cratekeeper_http_requests_total",
+        "method" => method, "route" => route.to_owned(), "status" => status.to_string()
+    )
+    .increment(1);
+    metrics::histogram!(
+        "cratekeeper_http_request_duration_seconds",
+        "method" => method, "route" => route.to_owned()
+    )
+    .record(seconds);
+}
+
+/// Random, so that no two nodes need to agree on it.
+fn new_request_id() -> RequestId {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes once it runs");
+    RequestId(bytes)
+}
+
+/// A client may send any word as its method; a metric must not keep them all.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "PUT" => "PUT",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
+}
+
+/// The client's own id for the request, if it is fit for a log line.
+fn client_request_id(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let fit = !text.is_empty()
+        && text.len() <= CLIENT_REQUEST_ID_CHARS_MAX
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte));
+    fit.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_request_ids_reach_the_log() {
+        let with = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(value).expect("a header"));
+            client_request_id(&headers)
+        };
+        assert_eq!(with("build-17/3"), Some("build-17/3".to_owned()));
+        assert_eq!(with("a b"), None);
+        assert_eq!(with(&"x".repeat(65)), None);
+        assert_eq!(client_request_id(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! `PUT /api/v1/crates/new`: publish one version of a crate.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, FromRequestParts, Request, State};
+use cratekeeper_domain::{
+    Command, CrateName, Judged, Publish, PublishFrame, Rejection, RejectionKind, Scope, judge,
+};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::body::Incoming;
+use super::caller::Caller;
+use super::error::ApiError;
+use super::limits::PUBLISH_WAIT_MAX;
+use super::spool::{Spool, Spooled};
+use crate::app::App;
+
+/// Places for publishes being received or judged; they bound disk, memory and processors.
+#[derive(Clone)]
+pub(crate) struct PublishPlaces(Arc<Semaphore>);
+
+impl PublishPlaces {
+    pub(crate) fn new(places: usize) -> PublishPlaces {
+        PublishPlaces(Arc::new(Semaphore::new(places.max(1))))
+    }
+
+    async fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        match timeout(PUBLISH_WAIT_MAX, Arc::clone(&self.0).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(
+                "this node is busy with other publishes; nothing was published, try again in a moment",
+            )),
+        }
+    }
+}
+
+/// What cargo reads after a publish: it prints each of `other`.
+#[derive(Serialize)]
+pub(crate) struct Published {
+    warnings: Warnings,
+}
+
+#[derive(Serialize)]
+struct Warnings {
+    invalid_categories: [String; 0],
+    invalid_badges: [String; 0],
+    other: Vec<String>,
+}
+
+/// A body received whole.
+struct Upload {
+    json: Vec<u8>,
+    tarball: Spooled,
+    place: OwnedSemaphorePermit,
+}
+
+pub(crate) async fn publish(
+    State(app): State<Arc<App>>,
+    Extension(places): Extension<PublishPlaces>,
+    request: Request,
+) -> Result<Json<Published>, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let mut incoming = Incoming::new(&parts.headers, body, app.settings.body_idle_timeout);
+    let caller = match Caller::from_request_parts(&mut parts, &app).await {
+        Ok(caller) => caller,
+        Err(error) => return Err(refuse(incoming, error).await),
+    };
+    let upload = match receive(&app, &caller, &places, &mut incoming).await {
+        Ok(upload) => upload,
+        Err(error) => return Err(refuse(incoming, error).await),
+    };
+
+    let deadline = Instant::now() + app.settings.publish_deadline;
+    let (judged, tarball) = judged(&app, upload).await?;
+    may_publish(&caller, Some(&judged.facts.name))?;
+
+    // The tarball goes first: one that no event names is only wasted space, an event without its tarball a broken promise.
+    let stored = app
+        .tarballs
+        .put(&tarball.checksum, tarball.path(), tarball.bytes);
+    timeout_at(deadline, stored).await.map_err(|_| {
+        ApiError::unavailable("the tarball store did not answer in time; nothing was published, try again in a moment")
+    })??;
+
+    let command = Command::Publish(Box::new(Publish {
+        facts: judged.facts,
+        checksum: tarball.checksum,
+        tarball_bytes: tarball.bytes,
+    }));
+    caller.execute_until(&app, command, deadline).await?;
+    Ok(Json(Published {
+        warnings: Warnings {
+            invalid_categories: [],
+            invalid_badges: [],
+            other: judged.warnings,
+        },
+    }))
+}
+
+async fn refuse(incoming: Incoming, error: ApiError) -> ApiError {
+    incoming.drain().await;
+    error
+}
+
+/// Takes in the whole body, its tarball as a file.
+async fn receive(
+    app: &App,
+    caller: &Caller,
+    places: &PublishPlaces,
+    incoming: &mut Incoming,
+) -> Result<Upload, ApiError> {
+    may_publish(caller, None)?;
+    let settings = &app.settings;
+    let bytes_max =
+        8 + u64::from(settings.json_bytes_max) + u64::from(settings.tarball_bytes_max);
+    if incoming.claimed_bytes.is_some_and(|claimed| claimed > bytes_max) {
+        return Err(Rejection::new(
+            RejectionKind::TooLarge,
+            format!(
+                "the upload is too large: a tarball may have {} bytes here; leave files out with `exclude` in Cargo.toml, or ask whoever runs the registry to raise the limit",
+                settings.tarball_bytes_max
+            ),
+        )
+        .into());
+    }
+
+    let place = places.take().await?;
+    let mut frame = PublishFrame::new(settings.json_bytes_max, settings.tarball_bytes_max);
+    let mut spool = Spool::create(&settings.spool_dir).await.map_err(no_space)?;
+    while let Some(piece) = incoming.next().await? {
+        let tarball = frame.feed(&piece)?;
+        spool.write(tarball).await.map_err(no_space)?;
+    }
+    Ok(Upload {
+        json: frame.finish()?,
+        tarball: spool.finish().await.map_err(no_space)?,
+        place,
+    })
+}
+
+/// Opens the tarball and judges it, away from the threads that answer requests.
+async fn judged(app: &Arc<App>, upload: Upload) -> Result<(Judged, Spooled), ApiError> {
+    let app = Arc::clone(app);
+    let judging = spawn_blocking(move || {
+        let Upload {
+            json,
+            tarball,
+            place,
+        } = upload;
+        let file = File::open(tarball.path()).map_err(no_space)?;
+        let reader = BufReader::with_capacity(64 * 1024, file);
+        let judged = judge(&json, reader, tarball.bytes, &app.settings.rules)?;
+        // Held until here, so that clients who hang up do not leave more work behind than there are places.
+        drop(place);
+        Ok((judged, tarball))
+    });
+    judging.await.map_err(|error| {
+        ApiError::broken("the registry made a mistake while judging the tarball", error)
+    })?
+}
+
+/// A look at what this node knows, only to refuse early: whether the crate is new and who owns it is the leader's to say.
+fn may_publish(caller: &Caller, krate: Option<&CrateName>) -> Result<(), ApiError> {
+    caller
+        .require(Scope::PublishUpdate, krate)
+        .or_else(|_| caller.require(Scope::PublishNew, krate))
+}
+
+fn no_space(error: std::io::Error) -> ApiError {
+    ApiError::disturbed(
+        "this node cannot take uploads at the moment; nothing was published",
+        error,
+    )
+}
