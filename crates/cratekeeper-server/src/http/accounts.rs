@@ -34,7 +34,10 @@ pub(crate) async fn list(
         .last()
         .filter(|_| more)
         .map(|account| account.login.as_str().to_owned());
-    let accounts: Vec<Value> = accounts.iter().map(|account| account_json(account)).collect();
+    let accounts: Vec<Value> = accounts
+        .iter()
+        .map(|account| account_json(account))
+        .collect();
     Ok(Json(json!({ "accounts": accounts, "next": next })))
 }
 

@@ -115,8 +115,9 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
 }
 
 pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::invalid(format!("the body is not the JSON this call takes: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| {
+        ApiError::invalid(format!("the body is not the JSON this call takes: {error}"))
+    })
 }
 
 #[cfg(test)]

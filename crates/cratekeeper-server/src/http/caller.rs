@@ -28,7 +28,9 @@ pub(crate) struct Caller {
 impl Caller {
     /// May the caller do what `scope` names now? Judged by what this node knows; the leader decides again for every command.
     pub(crate) fn require(&self, scope: Scope, krate: Option<&CrateName>) -> Result<(), ApiError> {
-        Ok(self.account.authorize(&self.token, scope, krate, now_ms())?)
+        Ok(self
+            .account
+            .authorize(&self.token, scope, krate, now_ms())?)
     }
 
     /// Is the token good for anything at all now?
@@ -125,7 +127,9 @@ impl FromRequestParts<Arc<App>> for Reader {
         match app.settings.read_access {
             ReadAccess::Public => {}
             // Crate patterns bound what a token changes, not what it reads: dependencies lie outside them.
-            ReadAccess::Authenticated => Caller::identify(parts, app)?.require(Scope::Read, None)?,
+            ReadAccess::Authenticated => {
+                Caller::identify(parts, app)?.require(Scope::Read, None)?
+            }
         }
         Ok(Reader)
     }

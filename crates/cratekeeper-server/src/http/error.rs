@@ -110,9 +110,9 @@ impl From<ExecuteError> for ApiError {
             ExecuteError::OutcomeUnknown => ApiError::unavailable(
                 "the registry could not confirm in time whether the change happened; look, or repeat the same request: it is safe to repeat and succeeds if the change was made",
             ),
-            ExecuteError::Stopping => ApiError::unavailable(
-                "this node is stopping; nothing was changed, try again",
-            ),
+            ExecuteError::Stopping => {
+                ApiError::unavailable("this node is stopping; nothing was changed, try again")
+            }
             ExecuteError::Storage(source) => {
                 ApiError::disturbed("this node cannot use its storage at the moment", source)
             }
@@ -185,7 +185,9 @@ impl IntoResponse for ApiError {
 
 /// No route fits.
 pub(crate) async fn no_route() -> ApiError {
-    ApiError::missing("there is nothing at this address; the index is under `/index/`, the calls are under `/api/v1/`")
+    ApiError::missing(
+        "there is nothing at this address; the index is under `/index/`, the calls are under `/api/v1/`",
+    )
 }
 
 /// A panic while answering; it is a bug of ours, and one request's only.
@@ -208,7 +210,10 @@ pub(crate) fn not_modified() -> Response {
 /// Neither success nor refusal: the tarball is at `url`.
 pub(crate) fn found(url: &str) -> Result<Response, ApiError> {
     let location = HeaderValue::from_str(url).map_err(|error| {
-        ApiError::broken("the tarball store gave an address that cannot be sent", error)
+        ApiError::broken(
+            "the tarball store gave an address that cannot be sent",
+            error,
+        )
     })?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
@@ -232,7 +237,10 @@ pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
         Some(Failure(error)) => error.sentence.clone(),
         None => sentence_for(status).to_owned(),
     };
-    if let Some(fault) = failure.as_ref().and_then(|failure| failure.0.fault.as_ref()) {
+    if let Some(fault) = failure
+        .as_ref()
+        .and_then(|failure| failure.0.fault.as_ref())
+    {
         tracing::error!(request = request_id, fault = %chain(fault.as_ref()), "{sentence}");
     }
     if status.is_server_error() {
@@ -256,11 +264,17 @@ pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
 /// For refusals made by the libraries below us.
 fn sentence_for(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::METHOD_NOT_ALLOWED => "this address does not know this method; see the `allow` header of this answer",
+        StatusCode::METHOD_NOT_ALLOWED => {
+            "this address does not know this method; see the `allow` header of this answer"
+        }
         StatusCode::PAYLOAD_TOO_LARGE => "the body is too large",
         StatusCode::REQUEST_TIMEOUT => "the request did not arrive in time",
-        StatusCode::NOT_ACCEPTABLE => "`accept-encoding` allows nothing that can be sent; leave it out, or allow `identity`",
-        status if status.is_client_error() => "the request cannot be understood; its address or its headers are malformed",
+        StatusCode::NOT_ACCEPTABLE => {
+            "`accept-encoding` allows nothing that can be sent; leave it out, or allow `identity`"
+        }
+        status if status.is_client_error() => {
+            "the request cannot be understood; its address or its headers are malformed"
+        }
         _ => "the registry could not answer",
     }
 }
@@ -287,7 +301,12 @@ mod tests {
         let response = render(response, "0a0b");
         let status = response.status();
         let retry = response.headers().get(RETRY_AFTER).is_some();
-        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        let bytes = response
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes();
         format!("{status} retry={retry} {}", String::from_utf8_lossy(&bytes))
     }
 
@@ -326,6 +345,9 @@ mod tests {
 
     #[tokio::test]
     async fn success_is_left_alone() {
-        assert_eq!(shown("fine".into_response()).await, "200 OK retry=false fine");
+        assert_eq!(
+            shown("fine".into_response()).await,
+            "200 OK retry=false fine"
+        );
     }
 }

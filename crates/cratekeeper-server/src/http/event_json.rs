@@ -87,9 +87,7 @@ fn event_json(event: &Event) -> (&'static str, Value) {
             "node_admitted",
             json!({ "node": node, "incarnation": incarnation }),
         ),
-        Event::FeatureLevelRaised { level } => {
-            ("feature_level_raised", json!({ "level": level }))
-        }
+        Event::FeatureLevelRaised { level } => ("feature_level_raised", json!({ "level": level })),
     }
 }
 

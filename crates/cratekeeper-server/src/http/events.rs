@@ -146,7 +146,11 @@ impl Following {
 
     /// The account as it is now, not as it was when the stream was opened.
     fn still_allowed(&mut self) -> Option<()> {
-        let account = self.app.cluster.account(&self.caller.account.login).ok()??;
+        let account = self
+            .app
+            .cluster
+            .account(&self.caller.account.login)
+            .ok()??;
         self.caller.account = account;
         self.caller.require(Scope::Admin, None).ok()
     }

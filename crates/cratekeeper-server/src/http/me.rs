@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::FromRequestParts;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::extract::FromRequestParts;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -19,7 +19,10 @@ use crate::app::{App, ReadAccess};
 
 const PAGE: &str = include_str!("me.html");
 
-pub(crate) async fn me(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn me(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let (mut parts, _body) = request.into_parts();
     if !wants_json(&parts.headers) {
         return Ok(page(&app));
@@ -27,9 +30,9 @@ pub(crate) async fn me(State(app): State<Arc<App>>, request: Request) -> Result<
     let caller = Caller::from_request_parts(&mut parts, &app).await?;
     caller.require_any()?;
     let mut shown = account_json(&caller.account);
-    shown["token"] = caller.presented().map_or(Value::Null, |token| {
-        token_json(&caller.account, token)
-    });
+    shown["token"] = caller
+        .presented()
+        .map_or(Value::Null, |token| token_json(&caller.account, token));
     let mut response = Json(shown).into_response();
     response
         .headers_mut()
@@ -71,7 +74,9 @@ fn page(app: &App) -> Response {
 
 fn rendered(public_url: &str, read_access: ReadAccess) -> String {
     let reading = match read_access {
-        ReadAccess::Public => "Building needs no token; publishing, yanking and changing owners do.",
+        ReadAccess::Public => {
+            "Building needs no token; publishing, yanking and changing owners do."
+        }
         ReadAccess::Authenticated => "Everything here needs a token, building too.",
     };
     PAGE.replace("{{reading}}", reading)

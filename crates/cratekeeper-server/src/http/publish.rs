@@ -117,9 +117,11 @@ async fn receive(
 ) -> Result<Upload, ApiError> {
     may_publish(caller, None)?;
     let settings = &app.settings;
-    let bytes_max =
-        8 + u64::from(settings.json_bytes_max) + u64::from(settings.tarball_bytes_max);
-    if incoming.claimed_bytes.is_some_and(|claimed| claimed > bytes_max) {
+    let bytes_max = 8 + u64::from(settings.json_bytes_max) + u64::from(settings.tarball_bytes_max);
+    if incoming
+        .claimed_bytes
+        .is_some_and(|claimed| claimed > bytes_max)
+    {
         return Err(Rejection::new(
             RejectionKind::TooLarge,
             format!(
@@ -161,7 +163,10 @@ async fn judged(app: &Arc<App>, upload: Upload) -> Result<(Judged, Spooled), Api
         Ok((judged, tarball))
     });
     judging.await.map_err(|error| {
-        ApiError::broken("the registry made a mistake while judging the tarball", error)
+        ApiError::broken(
+            "the registry made a mistake while judging the tarball",
+            error,
+        )
     })?
 }
 

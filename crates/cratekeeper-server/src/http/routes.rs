@@ -101,9 +101,7 @@ fn slow_routes() -> Router<Arc<App>> {
 async fn bounded(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            ApiError::unavailable("this node did not answer in time; try again in a moment")
-                .into_response()
-        }
+        Err(_) => ApiError::unavailable("this node did not answer in time; try again in a moment")
+            .into_response(),
     }
 }

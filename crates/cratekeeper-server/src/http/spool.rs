@@ -83,6 +83,11 @@ mod tests {
             "bef57ec7f53a6d40beb640a780a639c83bc29ac8a9816f1fc6c5c6dcd93c4721"
         );
         drop(spooled);
-        assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0);
+        assert_eq!(
+            std::fs::read_dir(directory.path())
+                .expect("a directory")
+                .count(),
+            0
+        );
     }
 }

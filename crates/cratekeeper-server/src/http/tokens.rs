@@ -139,7 +139,10 @@ struct Wanted {
 impl Wanted {
     fn parse(new: &NewToken) -> Result<Wanted, Rejection> {
         let scopes = new.scopes.iter().map(|scope| Scope::parse(scope));
-        let crates = new.crates.iter().map(|pattern| CratePattern::parse(pattern));
+        let crates = new
+            .crates
+            .iter()
+            .map(|pattern| CratePattern::parse(pattern));
         Ok(Wanted {
             scopes: scopes.collect::<Result<_, _>>()?,
             crates: crates.collect::<Result<_, _>>()?,
@@ -232,13 +235,41 @@ mod tests {
     fn a_token_begets_no_mightier_one() {
         let free = own(&[], None);
         let bound = own(&["foo-*"], Some(50));
-        assert!(wanted(&[Scope::Yank], &[], None).within(Some(&free)).is_ok());
-        assert!(wanted(&[Scope::Read], &[], None).within(Some(&free)).is_err());
-        assert!(wanted(&[Scope::Yank], &["foo-*"], Some(50)).within(Some(&bound)).is_ok());
-        assert!(wanted(&[Scope::Yank], &[], Some(50)).within(Some(&bound)).is_err());
-        assert!(wanted(&[Scope::Yank], &["*"], Some(50)).within(Some(&bound)).is_err());
-        assert!(wanted(&[Scope::Yank], &["foo-*"], Some(51)).within(Some(&bound)).is_err());
-        assert!(wanted(&[Scope::Yank], &["foo-*"], None).within(Some(&bound)).is_err());
+        assert!(
+            wanted(&[Scope::Yank], &[], None)
+                .within(Some(&free))
+                .is_ok()
+        );
+        assert!(
+            wanted(&[Scope::Read], &[], None)
+                .within(Some(&free))
+                .is_err()
+        );
+        assert!(
+            wanted(&[Scope::Yank], &["foo-*"], Some(50))
+                .within(Some(&bound))
+                .is_ok()
+        );
+        assert!(
+            wanted(&[Scope::Yank], &[], Some(50))
+                .within(Some(&bound))
+                .is_err()
+        );
+        assert!(
+            wanted(&[Scope::Yank], &["*"], Some(50))
+                .within(Some(&bound))
+                .is_err()
+        );
+        assert!(
+            wanted(&[Scope::Yank], &["foo-*"], Some(51))
+                .within(Some(&bound))
+                .is_err()
+        );
+        assert!(
+            wanted(&[Scope::Yank], &["foo-*"], None)
+                .within(Some(&bound))
+                .is_err()
+        );
         assert!(wanted(&[Scope::Yank], &[], None).within(None).is_err());
     }
 }

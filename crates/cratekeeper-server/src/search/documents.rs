@@ -142,9 +142,7 @@ impl Documents {
     /// The writer; there is one at a time.
     pub(super) fn writer(&self) -> Result<Writer, TantivyError> {
         Ok(Writer {
-            writer: self
-                .index
-                .writer_with_num_threads(1, WRITER_MEMORY_BYTES)?,
+            writer: self.index.writer_with_num_threads(1, WRITER_MEMORY_BYTES)?,
             reader: self.reader.clone(),
             fields: self.fields,
         })
@@ -367,7 +365,18 @@ mod tests {
         let documents = library(directory.path());
         let long = "x".repeat(100_000);
         for text in [
-            "\"", "(", "a AND", "[a TO", "\\", "*", "ü.*", "name:serde", "-serde", "\0", "😀", &long,
+            "\"",
+            "(",
+            "a AND",
+            "[a TO",
+            "\\",
+            "*",
+            "ü.*",
+            "name:serde",
+            "-serde",
+            "\0",
+            "😀",
+            &long,
         ] {
             documents.find(text, 10, 0).expect(text);
         }
@@ -382,7 +391,9 @@ mod tests {
         assert_eq!((folded.sequence, folded.chain.as_str()), (7, "c0ffee"));
 
         let mut writer = documents.writer().expect("a writer");
-        writer.put(&document("serde", "Other", &[])).expect("written");
+        writer
+            .put(&document("serde", "Other", &[]))
+            .expect("written");
         writer.delete("miniserde");
         writer.commit(8, "c0ffef").expect("committed");
         assert_eq!(names(&documents, ""), ["Foo-Bar", "serde", "serde_json"]);
