@@ -30,7 +30,12 @@ pub(crate) struct Attack {
 impl Attack {
     pub(crate) async fn begin(test: &str) -> Attack {
         let bytes_max = i64::try_from(TARBALL_BYTES_MAX).expect("a small number");
-        let setup = Setup::nodes(1).set("http.tarball_bytes_max", bytes_max);
+        let setup = Setup::nodes(1)
+            .set("http.tarball_bytes_max", bytes_max)
+            .set(
+                "registry.allowed_registries",
+                toml::Value::Array(Vec::new()),
+            );
         let cluster = setup.start(test).await;
         let alice = cluster.admin().publisher("alice").await;
         let mut attack = Attack {

@@ -30,8 +30,15 @@ async fn it_hosts_what_it_is_built_from() {
     fetch(&cluster, "calm").await;
     fetch_while_the_leader_dies(&mut cluster, crates.len()).await;
     cluster.wait_converged().await;
-    let peak = cluster.nodes.iter().map(|node| node.process().peak_memory()).max();
-    figure("peak memory of a node that took all crates, MiB", peak.unwrap_or(0) >> 20);
+    let peak = cluster
+        .nodes
+        .iter()
+        .map(|node| node.process().peak_memory())
+        .max();
+    figure(
+        "peak memory of a node that took all crates, MiB",
+        peak.unwrap_or(0) >> 20,
+    );
 }
 
 async fn publish_all(publisher: &Client, crates: &[LockedCrate]) {
@@ -42,11 +49,21 @@ async fn publish_all(publisher: &Client, crates: &[LockedCrate]) {
             let frame = frame_of(&krate);
             let bytes = frame.len();
             let answer = publisher.publish_frame(frame).await;
-            assert_eq!(answer.status, 200, "{} {}: {}", krate.name, krate.version, answer.text());
+            assert_eq!(
+                answer.status,
+                200,
+                "{} {}: {}",
+                krate.name,
+                krate.version,
+                answer.text()
+            );
             bytes
         })
     });
-    let sizes: Vec<_> = futures::stream::iter(publishes).buffer_unordered(CLIENTS).collect().await;
+    let sizes: Vec<_> = futures::stream::iter(publishes)
+        .buffer_unordered(CLIENTS)
+        .collect()
+        .await;
     let mut bytes = 0;
     let mut refused = Vec::new();
     for size in sizes {
@@ -55,7 +72,11 @@ async fn publish_all(publisher: &Client, crates: &[LockedCrate]) {
             Err(panic) => refused.push(panic.into_panic().downcast_ref::<String>().cloned()),
         }
     }
-    assert!(refused.is_empty(), "{} refused: {refused:#?}", refused.len());
+    assert!(
+        refused.is_empty(),
+        "{} refused: {refused:#?}",
+        refused.len()
+    );
     figure("crates published by 8 clients", crates.len());
     figure("their size, MiB", bytes >> 20);
     figure("time to publish them, s", begin.elapsed().as_secs());
@@ -64,7 +85,9 @@ async fn publish_all(publisher: &Client, crates: &[LockedCrate]) {
 /// As cargo would publish it: the same tarball, and the JSON that follows from its manifest.
 fn frame_of(krate: &LockedCrate) -> Bytes {
     let (manifest, readme) = manifest_of(krate);
-    let readme = readme.as_ref().map(|(file, text)| (file.as_str(), text.as_str()));
+    let readme = readme
+        .as_ref()
+        .map(|(file, text)| (file.as_str(), text.as_str()));
     let json = metadata(&manifest, "", readme).to_string();
     let tarball = std::fs::read(&krate.tarball).expect("a cached tarball can be read");
     frame(json.as_bytes(), &tarball)
@@ -77,17 +100,30 @@ async fn compare_all(cluster: &Cluster, crates: &[LockedCrate]) {
         // Every node in turn: they must all say the same.
         let node = cluster.admin_at(place % cluster.nodes.len());
         let lines = node.index_lines(&krate.name).await;
-        let ours = lines.iter().find(|line| line["vers"] == krate.version.as_str());
+        let ours = lines
+            .iter()
+            .find(|line| line["vers"] == krate.version.as_str());
         let ours = ours.unwrap_or_else(|| panic!("{} {} is lost", krate.name, krate.version));
-        assert_eq!(ours["cksum"], krate.checksum.as_str(), "{} {}", krate.name, krate.version);
+        assert_eq!(
+            ours["cksum"],
+            krate.checksum.as_str(),
+            "{} {}",
+            krate.name,
+            krate.version
+        );
         let public = public_index_line(krate);
         let public = public.unwrap_or_else(|| panic!("cargo's index cache lacks {}", krate.name));
         match compare(ours, &public) {
-            Ok(explained) => explained.into_iter().for_each(|kind| *kinds.entry(kind).or_default() += 1),
+            Ok(explained) => explained
+                .into_iter()
+                .for_each(|kind| *kinds.entry(kind).or_default() += 1),
             Err(differences) => wrong.push((&krate.name, &krate.version, differences)),
         }
     }
-    figure("versions compared with the public registry's own lines", crates.len());
+    figure(
+        "versions compared with the public registry's own lines",
+        crates.len(),
+    );
     for (kind, count) in &kinds {
         figure(&format!("explained difference {kind:?}, lines"), count);
     }
@@ -98,7 +134,10 @@ async fn fetch(cluster: &Cluster, who: &str) {
     let begin = Instant::now();
     let cargo = Cargo::replacing_crates_io(&cluster.scratch, who, &cluster.index());
     cargo.ok(&workspace(), &["fetch", "--locked"]).await;
-    figure("cargo fetch --locked from the cluster, s", begin.elapsed().as_secs());
+    figure(
+        "cargo fetch --locked from the cluster, s",
+        begin.elapsed().as_secs(),
+    );
 }
 
 async fn fetch_while_the_leader_dies(cluster: &mut Cluster, crates: usize) {
@@ -107,14 +146,23 @@ async fn fetch_while_the_leader_dies(cluster: &mut Cluster, crates: usize) {
     let leader = cluster.leader().await;
     let root = workspace();
     let fetched = tokio::spawn(async move { cargo.run(&root, &["fetch", "--locked"]).await });
-    wait_until("half of the crates have come", Duration::from_secs(120), async || {
-        files_below(&cache) > crates / 2 || fetched.is_finished()
-    })
+    wait_until(
+        "half of the crates have come",
+        Duration::from_secs(120),
+        async || files_below(&cache) > crates / 2 || fetched.is_finished(),
+    )
     .await;
     cluster.nodes[leader].kill();
-    assert!(!fetched.is_finished(), "the fetch was over before the leader could be killed");
+    assert!(
+        !fetched.is_finished(),
+        "the fetch was over before the leader could be killed"
+    );
     let outcome = fetched.await.expect("cargo runs");
-    assert!(outcome.success, "the fetch noticed that a node died: {}", outcome.stderr);
+    assert!(
+        outcome.success,
+        "the fetch noticed that a node died: {}",
+        outcome.stderr
+    );
     cluster.nodes[leader].start_and_wait().await;
 }
 

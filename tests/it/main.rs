@@ -2,9 +2,11 @@
 
 mod hostile_input;
 mod hostile_tarballs;
+mod hosts_what_it_is_built_from;
 mod killing_nodes;
 mod membership;
 mod mistakes;
+mod object_store_away;
 mod plain_cargo;
 mod rebuild;
 mod snapshots;

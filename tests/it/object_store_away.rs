@@ -6,7 +6,7 @@ use cratekeeper_tests::{Garage, Package, Scratch, Setup, Store, wait_until};
 
 /// A running S3 server in the test's directory, and what nodes must know to use it.
 pub(crate) async fn garage_store(scratch: &Scratch) -> (Garage, Store) {
-    let garage = Garage::start(scratch.path().join("garage")).await;
+    let garage = Garage::start(scratch).await;
     let store = Store::S3 {
         endpoint: garage.endpoint(),
         region: garage.region(),
@@ -21,10 +21,17 @@ pub(crate) async fn garage_store(scratch: &Scratch) -> (Garage, Store) {
 async fn publishing_waits_for_the_object_store_and_reading_does_not() {
     let scratch = Scratch::new("object_store_away");
     let (mut garage, store) = garage_store(&scratch).await;
-    let cluster = Setup::nodes(3).balanced().store(store).start_in(scratch).await;
+    let cluster = Setup::nodes(3)
+        .balanced()
+        .store(store)
+        .start_in(scratch)
+        .await;
     let publisher = cluster.admin().publisher("patient").await;
     let early = Package::new("before-the-storm", "1.0.0");
-    publisher.publish(&early).await.expect_ok("a publish while all is well");
+    publisher
+        .publish(&early)
+        .await
+        .expect_ok("a publish while all is well");
     let sequence = cluster.wait_converged().await.0;
 
     garage.kill();
@@ -33,7 +40,10 @@ async fn publishing_waits_for_the_object_store_and_reading_does_not() {
         let answer = publisher.publish(&late).await;
         assert_eq!(answer.status, 503, "{}", answer.text());
         let detail = answer.detail();
-        assert!(detail.contains("tarball"), "the sentence names what is away: {detail}");
+        assert!(
+            detail.contains("tarball"),
+            "the sentence names what is away: {detail}"
+        );
     }
     for place in 0..3 {
         let client = cluster.admin_at(place);
@@ -45,9 +55,11 @@ async fn publishing_waits_for_the_object_store_and_reading_does_not() {
     }
 
     garage.restart().await;
-    wait_until("the publish succeeds", Duration::from_secs(30), async || {
-        publisher.publish(&late).await.status == 200
-    })
+    wait_until(
+        "the publish succeeds",
+        Duration::from_secs(30),
+        async || publisher.publish(&late).await.status == 200,
+    )
     .await;
     for package in [&early, &late] {
         let answer = publisher.download(&package.name, &package.version).await;
