@@ -364,8 +364,8 @@ mod tests {
     use super::*;
     use cratekeeper_domain::{Command, Event, Rejection, RejectionKind};
 
-    #[tokio::test(start_paused = true)]
-    async fn a_request_arrives_as_it_was_sent() {
+    #[test]
+    fn a_request_arrives_as_it_was_sent() {
         let request = Request {
             actor: Actor {
                 login: Some(Login::parse("alice").unwrap()),
@@ -377,7 +377,7 @@ mod tests {
             },
         };
         let message = request_to_pb(&request, Instant::now() + Duration::from_secs(2));
-        assert_eq!(message.remaining_ms, 2000);
+        assert!((1..=2000).contains(&message.remaining_ms));
         let arrived = request_from_pb(message).unwrap();
         assert_eq!(format!("{arrived:?}"), format!("{request:?}"));
         assert!(request_from_pb(pb::ExecuteRequest::default()).is_err());

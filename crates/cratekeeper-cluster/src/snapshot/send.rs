@@ -48,6 +48,13 @@ impl SendFailure {
     }
 }
 
+#[cfg(test)]
+impl SendFailure {
+    pub(super) fn resumable(&self) -> bool {
+        self.resumable
+    }
+}
+
 impl From<Status> for SendFailure {
     fn from(status: Status) -> SendFailure {
         SendFailure::later(format!("{}: {}", status.code(), status.message()))
