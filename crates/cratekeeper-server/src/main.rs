@@ -1,5 +1,43 @@
-mod app;
-mod http;
-mod search;
+//! `cratekeeper`: a private cargo registry that stays up. The command line says what to do; `serve` is where a node begins.
 
-fn main() {}
+mod app;
+mod cli;
+mod config;
+mod dev;
+mod http;
+mod listen;
+mod observe;
+mod ops;
+mod search;
+mod serve;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// What the runtime may still have in its blocking threads when everything has stopped.
+const RUNTIME_GRACE: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            cli::print::error(&format!("start the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(cli::run(arguments));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::print::error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

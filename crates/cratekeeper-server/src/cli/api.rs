@@ -1,0 +1,222 @@
+//! Calls to the registry's API, with the caller's token; a refusal becomes an error with the registry's own sentences.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use super::{Global, Output};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than the registry holds a write while the cluster elects a leader.
+const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+
+pub(super) struct Api {
+    client: reqwest::Client,
+    server: Url,
+    token: Option<String>,
+    output: Output,
+}
+
+impl Api {
+    pub(super) fn new(global: &Global) -> anyhow::Result<Api> {
+        let server = server_url(&global.server)?;
+        Ok(Api {
+            client: client(&server)?,
+            server,
+            token: token(global.token_file.as_deref())?,
+            output: global.output,
+        })
+    }
+
+    /// Prints the answer as JSON if that was asked for, else lets `text` print it.
+    pub(super) fn print(&self, answer: &Value, text: impl FnOnce(&Value)) {
+        match self.output {
+            Output::Json => super::print::json(answer),
+            Output::Text => text(answer),
+        }
+    }
+
+    pub(super) fn output(&self) -> Output {
+        self.output
+    }
+
+    pub(super) async fn get(&self, path: &[&str]) -> anyhow::Result<Value> {
+        self.json(self.request(Method::GET, path)?).await
+    }
+
+    pub(super) async fn get_with(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> anyhow::Result<Value> {
+        self.json(self.request_with(Method::GET, path, query)?)
+            .await
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<Value>,
+    ) -> anyhow::Result<Value> {
+        let mut request = self.request(method, path)?;
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        self.json(request).await
+    }
+
+    /// All pages of a list: `field` of the first answer with everything the following ones add.
+    pub(super) async fn all(&self, path: &[&str], field: &str) -> anyhow::Result<Value> {
+        let mut all = self.get(path).await?;
+        while let Some(next) = after(&all) {
+            let page = self.get_with(path, &[("after", next.clone())]).await?;
+            let following = after(&page);
+            if let (Some(rows), Some(more)) = (all[field].as_array_mut(), page[field].as_array()) {
+                rows.extend(more.iter().cloned());
+            }
+            // A list that does not move would be asked for ever.
+            all["next"] = following.filter(|following| *following != next).into();
+        }
+        Ok(all)
+    }
+
+    /// The answer's body as it comes.
+    pub(super) async fn stream(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> anyhow::Result<Response> {
+        let request = self
+            .request_with(Method::GET, path, query)?
+            .header("accept", "text/event-stream")
+            .timeout(Duration::from_secs(u64::from(u32::MAX)));
+        accepted(self.answer(request).await?).await
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {
+        self.request_with(method, path, &[])
+    }
+
+    fn request_with(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> anyhow::Result<RequestBuilder> {
+        let mut url = self.server.clone();
+        url.path_segments_mut()
+            .map_err(|()| anyhow::anyhow!("`{}` is no URL of a registry", self.server))?
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.client.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.header("authorization", token),
+            None => request,
+        })
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        request
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| {
+                format!(
+                    "ask {} (another one: --server, or CRATEKEEPER_SERVER)",
+                    self.server
+                )
+            })
+    }
+
+    async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+        let body = accepted(self.answer(request).await?).await?.bytes().await?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).with_context(|| {
+            format!(
+                "{} answered something that is no JSON; is it a registry?",
+                self.server
+            )
+        })
+    }
+}
+
+/// The answer, unless it is a refusal.
+async fn accepted(answer: Response) -> anyhow::Result<Response> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let body: Value = answer.json().await.unwrap_or_default();
+    let sentences: Vec<&str> = super::print::rows(&body, "errors")
+        .filter_map(|error| error["detail"].as_str())
+        .collect();
+    let hint = if status == StatusCode::UNAUTHORIZED {
+        " (show a token with --token-file, or CRATEKEEPER_TOKEN)"
+    } else {
+        ""
+    };
+    if sentences.is_empty() {
+        bail!("the registry answered {status}{hint}");
+    }
+    bail!("{}{hint}", sentences.join("\n"));
+}
+
+fn after(page: &Value) -> Option<String> {
+    match &page["next"] {
+        Value::String(next) => Some(next.clone()),
+        Value::Number(next) => Some(next.to_string()),
+        _ => None,
+    }
+}
+
+fn server_url(text: &str) -> anyhow::Result<Url> {
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.with_context(|| {
+        format!("`{text}` is no URL of a registry; write it as `https://crates.example.org`")
+    })
+}
+
+/// A proxy from the environment is not for this machine's own addresses.
+pub(crate) fn client(server: &Url) -> anyhow::Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT)
+        .user_agent(concat!("cratekeeper/", env!("CARGO_PKG_VERSION")));
+    let local = match server.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if local {
+        builder = builder.no_proxy();
+    }
+    if server.scheme() == "http" {
+        // Plain text needs no certificates, and an image may have none.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().context("start the HTTP client")
+}
+
+fn token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("read the token file {}", file.display()))?;
+        return Ok(Some(text.trim().to_owned()));
+    }
+    let token = std::env::var("CRATEKEEPER_TOKEN").unwrap_or_default();
+    Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty()))
+}

@@ -1,0 +1,90 @@
+//! `cratekeeper drain` and `cratekeeper healthcheck`: a node on this machine, by its ops port, without a token.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use url::Url;
+
+use super::{api, print};
+
+/// Over the time the node was given, so that its own answer comes first.
+const DRAIN_SLACK: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+struct OpsAddress {
+    /// The node's ops address.
+    #[arg(
+        long,
+        env = "CRATEKEEPER_OPS",
+        default_value = "http://127.0.0.1:9090",
+        value_name = "URL"
+    )]
+    ops: Url,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DrainArguments {
+    #[command(flatten)]
+    address: OpsAddress,
+    /// How long handing over may take, in seconds.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HealthcheckArguments {
+    #[command(flatten)]
+    address: OpsAddress,
+    /// Ask only whether the process works, not whether it is ready.
+    #[arg(long)]
+    live: bool,
+    /// Ask whether writes would succeed, too.
+    #[arg(long, conflicts_with = "live")]
+    write: bool,
+}
+
+pub(super) async fn drain(arguments: DrainArguments) -> anyhow::Result<()> {
+    let mut url = path(&arguments.address, "drain")?;
+    url.query_pairs_mut()
+        .append_pair("timeout_seconds", &arguments.timeout.to_string());
+    let timeout = Duration::from_secs(arguments.timeout) + DRAIN_SLACK;
+    let request = api::client(&url)?.post(url).timeout(timeout);
+    expect_ok(request).await?;
+    print::line("drained");
+    Ok(())
+}
+
+pub(super) async fn healthcheck(arguments: HealthcheckArguments) -> anyhow::Result<()> {
+    let probe = match (arguments.live, arguments.write) {
+        (true, _) => "livez",
+        (_, true) => "readyz/write",
+        _ => "readyz",
+    };
+    let url = path(&arguments.address, probe)?;
+    let request = api::client(&url)?.get(url).timeout(PROBE_TIMEOUT);
+    expect_ok(request).await?;
+    print::line("ok");
+    Ok(())
+}
+
+fn path(address: &OpsAddress, path: &str) -> anyhow::Result<Url> {
+    address
+        .ops
+        .join(path)
+        .with_context(|| format!("`{}` is no address of a node", address.ops))
+}
+
+async fn expect_ok(request: reqwest::RequestBuilder) -> anyhow::Result<()> {
+    let answer = request
+        .send()
+        .await
+        .context("ask the node (another one: --ops, or CRATEKEEPER_OPS)")?;
+    let status = answer.status();
+    let text = answer.text().await.unwrap_or_default();
+    if !status.is_success() {
+        bail!("{}", text.trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! Every key of `cratekeeper.toml`, with its default and unit, as it stands in the file and before it is judged.
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::{Secret, list};
+
+const MIB: u64 = 1024 * 1024;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ConfigFile {
+    pub(super) node: Node,
+    pub(super) http: Http,
+    pub(super) peer: Peer,
+    pub(super) ops: Ops,
+    pub(super) cluster: Cluster,
+    pub(super) tarballs: Tarballs,
+    pub(super) registry: Registry,
+    pub(super) log: Log,
+}
+
+/// This machine's part.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Node {
+    /// Where everything of this node lives. Default `/var/lib/cratekeeper`.
+    pub(super) data_dir: String,
+    /// The name in status and logs. Default: the host name.
+    pub(super) name: Option<String>,
+    /// Folded crates the leader keeps in memory to decide quickly. Default 1000.
+    pub(super) folded_crates_max: usize,
+    /// Memory for joined index files, in bytes. Default 128 MiB.
+    pub(super) index_cache_bytes: usize,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node {
+            data_dir: "/var/lib/cratekeeper".to_owned(),
+            name: None,
+            folded_crates_max: 1000,
+            index_cache_bytes: 128 * 1024 * 1024,
+        }
+    }
+}
+
+/// What cargo and browsers talk to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Http {
+    /// Address and port. Default `0.0.0.0:8080`.
+    pub(super) listen: String,
+    /// Where clients reach the registry (`https://crates.example.org`); the same on every node, because it ends up in
+    /// `Cargo.lock` files and in published manifests. Required.
+    pub(super) public_url: Option<String>,
+    /// PEM file with the certificate chain; with `tls_key` it turns TLS (and HTTP/2) on. Default: none.
+    pub(super) tls_certificate: Option<String>,
+    /// PEM file with the private key. Default: none.
+    pub(super) tls_key: Option<String>,
+    /// The largest tarball, in bytes. Default 100 MiB.
+    pub(super) tarball_bytes_max: u32,
+    /// The largest JSON document, in bytes. Default 1 MiB.
+    pub(super) json_bytes_max: u32,
+    /// Publishes received or judged at once; others wait. Default 32.
+    pub(super) publish_in_flight_max: usize,
+    /// From the end of an upload to its answer, in seconds; below cargo's own 30. Default 25.
+    pub(super) publish_deadline_seconds: u64,
+    /// Any other call, in seconds; downloads and open event streams excepted. Default 30.
+    pub(super) request_timeout_seconds: u64,
+    /// How long a client may pause in the middle of a body, in seconds. Default 30.
+    pub(super) body_idle_timeout_seconds: u64,
+    /// How long a connection may wait for the whole head of a request, its first and any later one, in seconds: keep it
+    /// above the load balancer's idle timeout. Default 75.
+    pub(super) header_timeout_seconds: u64,
+    /// Open connections; others wait to be accepted. Default 10000.
+    pub(super) connections_max: usize,
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            listen: "0.0.0.0:8080".to_owned(),
+            public_url: None,
+            tls_certificate: None,
+            tls_key: None,
+            tarball_bytes_max: 100 * 1024 * 1024,
+            json_bytes_max: 1024 * 1024,
+            publish_in_flight_max: 32,
+            publish_deadline_seconds: 25,
+            request_timeout_seconds: 30,
+            body_idle_timeout_seconds: 30,
+            header_timeout_seconds: 75,
+            connections_max: 10_000,
+        }
+    }
+}
+
+/// What the other nodes talk to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Peer {
+    /// Address and port. Default `0.0.0.0:8081`.
+    pub(super) listen: String,
+    /// `host:port` at which the other nodes reach this one; a stable name, not an address that changes. Default: the host
+    /// name with the port of `listen`.
+    pub(super) advertise: Option<String>,
+    /// PEM file with this node's certificate chain, for both directions. Default: none.
+    pub(super) tls_certificate: Option<String>,
+    /// PEM file with its private key. Default: none.
+    pub(super) tls_key: Option<String>,
+    /// PEM file with the authority that signed every node's certificate. Default: none.
+    pub(super) tls_ca: Option<String>,
+    /// Allows plain text between nodes on an address others can reach. Default false.
+    pub(super) insecure: bool,
+}
+
+impl Default for Peer {
+    fn default() -> Peer {
+        Peer {
+            listen: "0.0.0.0:8081".to_owned(),
+            advertise: None,
+            tls_certificate: None,
+            tls_key: None,
+            tls_ca: None,
+            insecure: false,
+        }
+    }
+}
+
+/// What probes and metrics talk to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ops {
+    /// Address and port. Default `0.0.0.0:9090`.
+    pub(super) listen: String,
+}
+
+impl Default for Ops {
+    fn default() -> Ops {
+        Ops {
+            listen: "0.0.0.0:9090".to_owned(),
+        }
+    }
+}
+
+/// How nodes find together and agree.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Cluster {
+    /// What an empty data directory does: `found` a cluster (one node only, once) or `join` one. Default `found`.
+    pub(super) start: String,
+    /// Identity of the cluster, chosen once: 1 to 64 of `a-z 0-9 - _ .`. Required to found.
+    pub(super) id: Option<String>,
+    /// `host:port` of the other nodes' peer addresses. Default none.
+    #[serde(deserialize_with = "list")]
+    pub(super) peers: Vec<String>,
+    /// Login of the first administrator. Default `admin`.
+    pub(super) admin_login: String,
+    /// That administrator's first token. Default: generated, and written to `<data_dir>/admin-token`.
+    pub(super) admin_token: Option<Secret>,
+    /// File that holds it. Default: none.
+    pub(super) admin_token_file: Option<String>,
+    /// The leader's sign of life, in milliseconds. Default 250.
+    pub(super) heartbeat_ms: u64,
+    /// Silence after which a node may stand for election, at least, in milliseconds. Default 1000.
+    pub(super) election_min_ms: u64,
+    /// The same, at most. Default 2000.
+    pub(super) election_max_ms: u64,
+    /// Log entries between snapshots. Default 20000.
+    pub(super) snapshot_entries: u64,
+    /// Log entries kept behind a snapshot, for nodes that were away briefly. Default 10000.
+    pub(super) keep_entries: u64,
+}
+
+impl Default for Cluster {
+    fn default() -> Cluster {
+        Cluster {
+            start: "found".to_owned(),
+            id: None,
+            peers: Vec::new(),
+            admin_login: "admin".to_owned(),
+            admin_token: None,
+            admin_token_file: None,
+            heartbeat_ms: 250,
+            election_min_ms: 1000,
+            election_max_ms: 2000,
+            snapshot_entries: 20_000,
+            keep_entries: 10_000,
+        }
+    }
+}
+
+/// Where tarballs are kept; every node of a cluster needs the same place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tarballs {
+    /// `s3`, or `disk` (a directory that every node shares). Default `s3`.
+    pub(super) kind: String,
+    /// For `disk`. Default: none.
+    pub(super) directory: Option<String>,
+    /// For `s3`. Default: none.
+    pub(super) bucket: Option<String>,
+    /// Put before every object's key, without a slash at either end. Default empty.
+    pub(super) prefix: String,
+    /// Default: as the environment of the S3 client says.
+    pub(super) region: Option<String>,
+    /// URL of an S3-compatible store. Default: the provider of the region.
+    pub(super) endpoint: Option<String>,
+    /// The bucket in the path instead of in the host name; many S3-compatible stores need it. Default false.
+    pub(super) path_style: bool,
+    /// Default: the S3 client's own chain (environment, web identity, instance role).
+    pub(super) access_key_id: Option<String>,
+    pub(super) secret_access_key: Option<Secret>,
+    /// File that holds the secret access key. Default: none.
+    pub(super) secret_access_key_file: Option<String>,
+    /// One attempt of one call, in seconds. Default 10.
+    pub(super) timeout_seconds: u64,
+    /// Answer downloads with a signed URL valid this many seconds. Default: none, the node streams the bytes.
+    pub(super) redirect_seconds: Option<u64>,
+}
+
+impl Default for Tarballs {
+    fn default() -> Tarballs {
+        Tarballs {
+            kind: "s3".to_owned(),
+            directory: None,
+            bucket: None,
+            prefix: String::new(),
+            region: None,
+            endpoint: None,
+            path_style: false,
+            access_key_id: None,
+            secret_access_key: None,
+            secret_access_key_file: None,
+            timeout_seconds: 10,
+            redirect_seconds: None,
+        }
+    }
+}
+
+/// What may be published, and who may read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Registry {
+    /// `public`, or `authenticated`: index and tarballs only with a token that may read. Default `public`.
+    pub(super) read_access: String,
+    /// Other index URLs under which published manifests may name this registry. Default none.
+    #[serde(deserialize_with = "list")]
+    pub(super) own_index_aliases: Vec<String>,
+    /// Index URLs of the only other registries dependencies may come from, beside crates.io. Default: any.
+    #[serde(deserialize_with = "super::secret::optional_list")]
+    pub(super) allowed_registries: Option<Vec<String>>,
+    /// A tarball unpacked, in bytes. Default 512 MiB, which is also where cargo stops.
+    pub(super) unpacked_bytes_max: u64,
+    /// Files and directories in a tarball. Default 100000.
+    pub(super) entries_max: u64,
+    /// Features of a version. Default 300.
+    pub(super) features_max: usize,
+    /// Dependencies of a version. Default 500.
+    pub(super) dependencies_max: usize,
+    /// Default false.
+    pub(super) require_description: bool,
+    /// Default false.
+    pub(super) require_license: bool,
+    /// Whether a dependency may ask for `*`. Default true.
+    pub(super) allow_wildcard_requirements: bool,
+    /// Whether a dependency on this registry must exist here already. Default true.
+    pub(super) require_known_dependencies: bool,
+    /// Crate names nobody may take. Default none.
+    #[serde(deserialize_with = "list")]
+    pub(super) reserved_names: Vec<String>,
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry {
+            read_access: "public".to_owned(),
+            own_index_aliases: Vec::new(),
+            allowed_registries: None,
+            unpacked_bytes_max: 512 * MIB,
+            entries_max: 100_000,
+            features_max: 300,
+            dependencies_max: 500,
+            require_description: false,
+            require_license: false,
+            allow_wildcard_requirements: true,
+            require_known_dependencies: true,
+            reserved_names: Vec::new(),
+        }
+    }
+}
+
+/// What is written to standard error.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    /// `text` or `json`. Default `text`.
+    pub(super) format: String,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,cratekeeper_cluster=debug`. Default `info`.
+    pub(super) level: String,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            format: "text".to_owned(),
+            level: "info".to_owned(),
+        }
+    }
+}

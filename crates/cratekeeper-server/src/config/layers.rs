@@ -1,0 +1,167 @@
+//! Puts the layers together, and names every key that nobody knows.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use config::{Config, Environment, File, FileFormat, Value, ValueKind};
+
+use super::file::ConfigFile;
+
+/// Read when no file is named, if it is there.
+const DEFAULT_FILE: &str = "/etc/cratekeeper/cratekeeper.toml";
+const PREFIX: &str = "CRATEKEEPER_";
+
+/// Where a configuration comes from, the weakest first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sources {
+    pub(crate) file: Option<PathBuf>,
+    /// `CRATEKEEPER_SECTION__KEY` and their values; others are not ours and ignored.
+    pub(crate) environment: HashMap<String, String>,
+    /// `section.key=value`, the value in TOML or as a bare string.
+    pub(crate) set: Vec<String>,
+}
+
+impl Sources {
+    /// The named file, or the one in the usual place if it is there; this process's environment; and `set`.
+    pub(crate) fn new(file: Option<PathBuf>, set: Vec<String>) -> Sources {
+        let usual = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file());
+        Sources {
+            file: file.or_else(usual),
+            environment: std::env::vars_os()
+                .filter_map(|(key, value)| {
+                    Some((key.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            set,
+        }
+    }
+}
+
+/// The layers, merged and complete, but not yet judged.
+pub(crate) fn load(sources: &Sources) -> anyhow::Result<ConfigFile> {
+    let mut builder = Config::builder();
+    if let Some(file) = &sources.file {
+        builder = builder.add_source(File::from(file.as_path()).format(FileFormat::Toml));
+    }
+    // Only names with a double underscore are settings: `CRATEKEEPER_TOKEN` and what Kubernetes adds for services are not.
+    let environment = sources.environment.iter().filter(|(key, _)| {
+        key.strip_prefix(PREFIX)
+            .is_some_and(|key| key.contains("__"))
+    });
+    builder = builder.add_source(
+        Environment::with_prefix("CRATEKEEPER")
+            .prefix_separator("_")
+            .separator("__")
+            .ignore_empty(true)
+            .source(Some(
+                environment.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            )),
+    );
+    for assignment in &sources.set {
+        builder = builder.add_source(File::from_str(&snippet(assignment)?, FileFormat::Toml));
+    }
+    let merged = builder.build().context("read the configuration")?;
+    refuse_unknown_keys(&merged.cache)?;
+    merged.try_deserialize().context("read the configuration")
+}
+
+/// `section.key=value` as a line of TOML; a value that is no TOML is taken as a string.
+pub(crate) fn snippet(assignment: &str) -> anyhow::Result<String> {
+    let Some((key, value)) = assignment.split_once('=') else {
+        bail!("`{assignment}` does not set anything; write it as section.key=value");
+    };
+    let (key, value) = (key.trim(), value.trim());
+    if key.split('.').count() != 2 {
+        bail!("`{key}` is not a key of the configuration; write it as section.key=value");
+    }
+    let line = format!("{key} = {value}\n");
+    if line.parse::<toml::Table>().is_ok() {
+        return Ok(line);
+    }
+    let quoted = toml::Value::String(value.to_owned());
+    Ok(format!("{key} = {quoted}\n"))
+}
+
+fn refuse_unknown_keys(merged: &Value) -> anyhow::Result<()> {
+    let known = known_keys();
+    let mut complaints = Vec::new();
+    for (key, origin) in present_keys(merged) {
+        if known.contains(&key) {
+            continue;
+        }
+        let origin = origin
+            .map(|origin| format!(" in {origin}"))
+            .unwrap_or_default();
+        let nearest = nearest(&key, &known)
+            .map(|nearest| format!("; did you mean `{nearest}`?"))
+            .unwrap_or_default();
+        complaints.push(format!(
+            "`{key}`{origin} is not a key of the configuration{nearest}"
+        ));
+    }
+    complaints.sort();
+    if !complaints.is_empty() {
+        bail!("{}", complaints.join("\n"));
+    }
+    Ok(())
+}
+
+/// `section.key` for each key there is: what the defaults serialise to, so that this list cannot be forgotten.
+fn known_keys() -> Vec<String> {
+    let defaults = serde_json::to_value(ConfigFile::default())
+        .expect("the configuration is plain data, which always serialises");
+    let sections = defaults.as_object().into_iter().flatten();
+    sections
+        .flat_map(|(section, keys)| {
+            let keys = keys.as_object().into_iter().flatten();
+            keys.map(move |(key, _)| format!("{section}.{key}"))
+        })
+        .collect()
+}
+
+/// Each key with the place it comes from.
+fn present_keys(merged: &Value) -> Vec<(String, Option<&str>)> {
+    let ValueKind::Table(sections) = &merged.kind else {
+        return Vec::new();
+    };
+    let mut keys = Vec::new();
+    for (section, value) in sections {
+        // A bare key outside of any section is as unknown as any other.
+        let ValueKind::Table(table) = &value.kind else {
+            keys.push((section.clone(), value.origin()));
+            continue;
+        };
+        for (key, value) in table {
+            keys.push((format!("{section}.{key}"), value.origin()));
+        }
+    }
+    keys
+}
+
+/// The known key that differs least, if it is near enough to be what was meant.
+fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
+    // A key without its section is looked for in every section.
+    let distance = |known: &str| {
+        let bare = known.split_once('.').map_or(known, |(_, bare)| bare);
+        edits(key, known).min(edits(key.split_once('.').map_or(key, |(_, key)| key), bare) + 1)
+    };
+    let (distance, nearest) = known.iter().map(|known| (distance(known), known)).min()?;
+    (distance <= 4).then_some(nearest.as_str())
+}
+
+/// How many letters have to be put in, taken out or replaced to come from one to the other.
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, letter) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for j in 0..to.len() {
+            let replaced = diagonal + usize::from(letter != to[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}

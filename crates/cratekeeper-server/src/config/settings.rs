@@ -1,0 +1,64 @@
+//! The configuration, judged: plain values, each in the form in which it is used.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use cratekeeper_cluster::{PeerTls, RaftOptions};
+use cratekeeper_domain::{Login, Policy, TokenText};
+use cratekeeper_tarballs::S3Options;
+
+use crate::app::HttpSettings;
+use crate::listen::ListenSettings;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) name: String,
+    pub(crate) folded_crates_max: usize,
+    pub(crate) index_cache_bytes: usize,
+    pub(crate) listen: ListenSettings,
+    pub(crate) http: HttpSettings,
+    pub(crate) peer_listen: SocketAddr,
+    pub(crate) peer_address: String,
+    pub(crate) peer_tls: Option<PeerTls>,
+    pub(crate) ops_listen: SocketAddr,
+    pub(crate) start: StartSettings,
+    pub(crate) raft: RaftOptions,
+    pub(crate) tarballs: TarballSettings,
+    pub(crate) policy: Policy,
+    pub(crate) log: LogSettings,
+}
+
+/// What an empty data directory does.
+#[derive(Clone)]
+pub(crate) enum StartSettings {
+    Found {
+        cluster: String,
+        peers: Vec<String>,
+        admin: Login,
+        /// `None`: generate one.
+        admin_token: Option<TokenText>,
+    },
+    Join {
+        peers: Vec<String>,
+    },
+}
+
+#[derive(Clone)]
+pub(crate) enum TarballSettings {
+    Disk(PathBuf),
+    S3(S3Options),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct LogSettings {
+    pub(crate) format: LogFormat,
+    /// Directives as `tracing_subscriber::EnvFilter` reads them.
+    pub(crate) level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}

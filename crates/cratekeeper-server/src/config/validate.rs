@@ -1,0 +1,354 @@
+//! Judges a configuration once. Every complaint names the key, the value and what would be right.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use cratekeeper_cluster::{PeerTls, RaftOptions};
+use cratekeeper_domain::{CrateName, Login, Policy, Rules, TokenText};
+use cratekeeper_tarballs::S3Options;
+use url::Url;
+
+use super::file::{Cluster, ConfigFile, Http, Log, Peer, Registry, Tarballs};
+use super::secret::Secret;
+use super::settings::{LogFormat, LogSettings, Settings, StartSettings, TarballSettings};
+use crate::app::{HttpSettings, ReadAccess};
+use crate::listen::{ListenSettings, TlsFiles};
+
+/// Reads the files that hold secrets; touches nothing else outside.
+pub(crate) fn validate(config: &ConfigFile) -> anyhow::Result<Settings> {
+    let data_dir = PathBuf::from(&config.node.data_dir);
+    ensure!(
+        data_dir.is_absolute(),
+        "node.data_dir is `{}`; write an absolute path",
+        data_dir.display()
+    );
+    let host = host_name();
+    let peer_listen = address("peer.listen", &config.peer.listen)?;
+    Ok(Settings {
+        name: config.node.name.clone().unwrap_or_else(|| host.clone()),
+        folded_crates_max: config.node.folded_crates_max,
+        index_cache_bytes: config.node.index_cache_bytes,
+        listen: listen(&config.http)?,
+        http: http(config, &data_dir)?,
+        peer_listen,
+        peer_address: peer_address(&config.peer, &host, peer_listen)?,
+        peer_tls: peer_tls(&config.peer, peer_listen)?,
+        ops_listen: address("ops.listen", &config.ops.listen)?,
+        start: start(&config.cluster)?,
+        raft: raft(&config.cluster)?,
+        tarballs: tarballs(&config.tarballs)?,
+        policy: Policy {
+            require_known_dependencies: config.registry.require_known_dependencies,
+        },
+        log: log(&config.log)?,
+        data_dir,
+    })
+}
+
+fn host_name() -> String {
+    gethostname::gethostname().to_string_lossy().into_owned()
+}
+
+fn address(key: &str, text: &str) -> anyhow::Result<SocketAddr> {
+    text.parse().with_context(|| {
+        format!("{key} is `{text}`; write an IP address and a port, such as `0.0.0.0:8080`")
+    })
+}
+
+fn listen(http: &Http) -> anyhow::Result<ListenSettings> {
+    let tls = match (&http.tls_certificate, &http.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate: certificate.into(),
+            key: key.into(),
+        }),
+        (None, None) => None,
+        _ => bail!("http.tls_certificate and http.tls_key go together; set both or neither"),
+    };
+    ensure!(
+        http.connections_max > 0,
+        "http.connections_max is 0; allow at least one"
+    );
+    Ok(ListenSettings {
+        listen: address("http.listen", &http.listen)?,
+        tls,
+        connections_max: http.connections_max,
+        header_timeout: seconds("http.header_timeout_seconds", http.header_timeout_seconds)?,
+    })
+}
+
+fn http(config: &ConfigFile, data_dir: &std::path::Path) -> anyhow::Result<HttpSettings> {
+    let http = &config.http;
+    let public_url = public_url(http.public_url.as_deref())?;
+    ensure!(
+        http.publish_in_flight_max > 0,
+        "http.publish_in_flight_max is 0; allow at least one"
+    );
+    let rules = rules(&config.registry, &public_url)?;
+    Ok(HttpSettings {
+        public_url,
+        read_access: match config.registry.read_access.as_str() {
+            "public" => ReadAccess::Public,
+            "authenticated" => ReadAccess::Authenticated,
+            other => bail!("registry.read_access is `{other}`; write `public` or `authenticated`"),
+        },
+        rules,
+        json_bytes_max: http.json_bytes_max,
+        tarball_bytes_max: http.tarball_bytes_max,
+        publish_in_flight_max: http.publish_in_flight_max,
+        publish_deadline: seconds(
+            "http.publish_deadline_seconds",
+            http.publish_deadline_seconds,
+        )?,
+        spool_dir: data_dir.join("uploads"),
+        request_timeout: seconds("http.request_timeout_seconds", http.request_timeout_seconds)?,
+        body_idle_timeout: seconds(
+            "http.body_idle_timeout_seconds",
+            http.body_idle_timeout_seconds,
+        )?,
+    })
+}
+
+fn public_url(text: Option<&str>) -> anyhow::Result<String> {
+    let Some(text) = text else {
+        bail!(
+            "http.public_url is not set; write where clients reach the registry, such as `https://crates.example.org`"
+        );
+    };
+    let wrong = || {
+        format!(
+            "http.public_url is `{text}`; write an http or https URL without query, such as `https://crates.example.org`"
+        )
+    };
+    let url = Url::parse(text).with_context(wrong)?;
+    ensure!(
+        matches!(url.scheme(), "http" | "https")
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty(),
+        wrong()
+    );
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn rules(registry: &Registry, public_url: &str) -> anyhow::Result<Rules> {
+    let mut own_index_urls = vec![format!("sparse+{public_url}/index/")];
+    own_index_urls.extend(registry.own_index_aliases.iter().cloned());
+    for url in own_index_urls
+        .iter()
+        .chain(registry.allowed_registries.iter().flatten())
+    {
+        let bare = url.strip_prefix("sparse+").unwrap_or(url);
+        ensure!(
+            Url::parse(bare).is_ok(),
+            "`{url}` under registry is not an index URL; write it as cargo's configuration has it, such as `sparse+https://crates.example.org/index/`"
+        );
+    }
+    let canonical = |name: &String| {
+        let parsed = CrateName::parse(name)
+            .with_context(|| format!("registry.reserved_names contains `{name}`"))?;
+        Ok(parsed.canonical().as_str().to_owned())
+    };
+    Ok(Rules {
+        own_index_urls,
+        allowed_registries: registry.allowed_registries.clone(),
+        unpacked_bytes_max: registry.unpacked_bytes_max,
+        entries_max: registry.entries_max,
+        features_max: registry.features_max,
+        dependencies_max: registry.dependencies_max,
+        require_description: registry.require_description,
+        require_license: registry.require_license,
+        allow_wildcard_requirements: registry.allow_wildcard_requirements,
+        reserved_names: registry
+            .reserved_names
+            .iter()
+            .map(canonical)
+            .collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn peer_address(peer: &Peer, host: &str, listen: SocketAddr) -> anyhow::Result<String> {
+    let Some(advertise) = &peer.advertise else {
+        return Ok(format!("{host}:{}", listen.port()));
+    };
+    host_and_port("peer.advertise", advertise)?;
+    Ok(advertise.clone())
+}
+
+fn host_and_port(key: &str, text: &str) -> anyhow::Result<()> {
+    let fits = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
+    });
+    ensure!(
+        fits,
+        "{key} has `{text}`; write a host and a port, such as `cratekeeper-0.example.org:8081`"
+    );
+    Ok(())
+}
+
+fn peer_tls(peer: &Peer, listen: SocketAddr) -> anyhow::Result<Option<PeerTls>> {
+    match (&peer.tls_certificate, &peer.tls_key, &peer.tls_ca) {
+        (Some(certificate), Some(key), Some(ca)) => Ok(Some(PeerTls {
+            certificate: certificate.into(),
+            key: key.into(),
+            ca: ca.into(),
+        })),
+        (None, None, None) => {
+            ensure!(
+                peer.insecure || listen.ip().is_loopback(),
+                "nodes would talk in plain text on {listen}: set peer.tls_certificate, peer.tls_key and peer.tls_ca, or peer.insecure = true if only the nodes can reach that network"
+            );
+            Ok(None)
+        }
+        _ => {
+            bail!("peer.tls_certificate, peer.tls_key and peer.tls_ca go together; set all or none")
+        }
+    }
+}
+
+fn start(cluster: &Cluster) -> anyhow::Result<StartSettings> {
+    for peer in &cluster.peers {
+        host_and_port("cluster.peers", peer)?;
+    }
+    let peers = cluster.peers.clone();
+    match cluster.start.as_str() {
+        "join" => Ok(StartSettings::Join { peers }),
+        "found" => Ok(StartSettings::Found {
+            cluster: cluster_id(cluster.id.as_deref())?,
+            peers,
+            admin: Login::parse(&cluster.admin_login).context("cluster.admin_login")?,
+            admin_token: admin_token(cluster)?,
+        }),
+        other => bail!("cluster.start is `{other}`; write `found` or `join`"),
+    }
+}
+
+fn cluster_id(id: Option<&str>) -> anyhow::Result<String> {
+    let Some(id) = id else {
+        bail!(
+            "cluster.id is not set; to found a cluster, choose a name for it once and keep it (a UUID is a good one)"
+        );
+    };
+    let fits = |letter: char| {
+        letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_.".contains(letter)
+    };
+    ensure!(
+        (1..=64).contains(&id.len()) && id.chars().all(fits),
+        "cluster.id is `{id}`; write 1 to 64 of `a-z 0-9 - _ .`"
+    );
+    Ok(id.to_owned())
+}
+
+fn admin_token(cluster: &Cluster) -> anyhow::Result<Option<TokenText>> {
+    let text = secret(
+        "cluster.admin_token",
+        cluster.admin_token.as_ref(),
+        cluster.admin_token_file.as_deref(),
+    )?;
+    text.map(|text| TokenText::parse(&text).context("cluster.admin_token"))
+        .transpose()
+}
+
+/// A secret given directly or as the name of a file; white space around it does not count.
+fn secret(key: &str, value: Option<&Secret>, file: Option<&str>) -> anyhow::Result<Option<String>> {
+    match (value, file) {
+        (Some(_), Some(_)) => bail!("{key} and {key}_file are both set; keep one"),
+        (Some(value), None) => Ok(Some(value.reveal().trim().to_owned())),
+        (None, Some(file)) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("read `{file}`, which {key}_file names"))?;
+            Ok(Some(text.trim().to_owned()))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn raft(cluster: &Cluster) -> anyhow::Result<RaftOptions> {
+    ensure!(
+        0 < cluster.heartbeat_ms
+            && cluster.heartbeat_ms * 2 <= cluster.election_min_ms
+            && cluster.election_min_ms < cluster.election_max_ms,
+        "cluster.heartbeat_ms, election_min_ms and election_max_ms are {}, {} and {}; at least two heartbeats must fit into the shortest election timeout, and the longest must be longer",
+        cluster.heartbeat_ms,
+        cluster.election_min_ms,
+        cluster.election_max_ms
+    );
+    ensure!(
+        cluster.snapshot_entries > 0,
+        "cluster.snapshot_entries is 0; write how many log entries lie between snapshots"
+    );
+    Ok(RaftOptions {
+        heartbeat: Duration::from_millis(cluster.heartbeat_ms),
+        election_min: Duration::from_millis(cluster.election_min_ms),
+        election_max: Duration::from_millis(cluster.election_max_ms),
+        snapshot_entries: cluster.snapshot_entries,
+        keep_entries: cluster.keep_entries,
+    })
+}
+
+fn tarballs(tarballs: &Tarballs) -> anyhow::Result<TarballSettings> {
+    match tarballs.kind.as_str() {
+        "disk" => {
+            let directory = tarballs.directory.as_ref().context(
+                "tarballs.directory is not set; name the directory that all nodes share, or use tarballs.kind = \"s3\"",
+            )?;
+            Ok(TarballSettings::Disk(directory.into()))
+        }
+        "s3" => Ok(TarballSettings::S3(s3(tarballs)?)),
+        other => bail!("tarballs.kind is `{other}`; write `s3` or `disk`"),
+    }
+}
+
+fn s3(tarballs: &Tarballs) -> anyhow::Result<S3Options> {
+    let bucket = tarballs.bucket.clone().context(
+        "tarballs.bucket is not set; name the bucket, or use tarballs.kind = \"disk\" with a directory",
+    )?;
+    let secret_access_key = secret(
+        "tarballs.secret_access_key",
+        tarballs.secret_access_key.as_ref(),
+        tarballs.secret_access_key_file.as_deref(),
+    )?;
+    let credentials = match (&tarballs.access_key_id, secret_access_key) {
+        (Some(id), Some(key)) => Some((id.clone(), key)),
+        (None, None) => None,
+        _ => bail!(
+            "tarballs.access_key_id and tarballs.secret_access_key go together; set both, or neither to use the environment's credentials"
+        ),
+    };
+    let redirect = tarballs
+        .redirect_seconds
+        .map(|redirect| seconds("tarballs.redirect_seconds", redirect));
+    Ok(S3Options {
+        bucket,
+        prefix: tarballs.prefix.trim_matches('/').to_owned(),
+        region: tarballs.region.clone(),
+        endpoint: tarballs.endpoint.clone(),
+        path_style: tarballs.path_style,
+        credentials,
+        timeout: seconds("tarballs.timeout_seconds", tarballs.timeout_seconds)?,
+        redirect: redirect.transpose()?,
+    })
+}
+
+fn log(log: &Log) -> anyhow::Result<LogSettings> {
+    let format = match log.format.as_str() {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        other => bail!("log.format is `{other}`; write `text` or `json`"),
+    };
+    tracing_subscriber::EnvFilter::try_new(&log.level)
+        .with_context(|| format!("log.level is `{}`; write `info`, or directives", log.level))?;
+    Ok(LogSettings {
+        format,
+        level: log.level.clone(),
+    })
+}
+
+fn seconds(key: &str, value: u64) -> anyhow::Result<Duration> {
+    ensure!(
+        (1..=604_800).contains(&value),
+        "{key} is {value}; write 1 to 604800 seconds"
+    );
+    Ok(Duration::from_secs(value))
+}

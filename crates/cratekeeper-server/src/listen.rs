@@ -1,0 +1,205 @@
+//! Accepts connections and hands their requests to a router: HTTP/1.1 and HTTP/2, with or without TLS, bounded in number and
+//! in patience, each closed gracefully when the node stops.
+
+mod tls;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that answers no ping within this time is gone, whatever TCP thinks.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// Before accepting again after an error such as "too many open files".
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone)]
+pub(crate) struct ListenSettings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) connections_max: usize,
+    pub(crate) header_timeout: Duration,
+}
+
+/// PEM files: the chain, and the key of its first certificate.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// A bound port; the kernel queues connections until [`Listener::serve`].
+pub(crate) struct Listener {
+    tcp: TcpListener,
+    tls: Option<TlsAcceptor>,
+    connections_max: usize,
+    header_timeout: Duration,
+}
+
+impl Listener {
+    /// Binds the port and reads the certificate.
+    pub(crate) async fn bind(settings: &ListenSettings) -> anyhow::Result<Listener> {
+        let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tcp = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("listen on {}", settings.listen))?;
+        Ok(Listener {
+            tcp,
+            tls,
+            connections_max: settings.connections_max,
+            header_timeout: settings.header_timeout,
+        })
+    }
+
+    /// Until `stop`: then accepts no more, lets running requests finish for at most `grace`, and returns.
+    pub(crate) async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) {
+        let permits = Arc::new(Semaphore::new(self.connections_max));
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        loop {
+            let permit = tokio::select! {
+                permit = permits.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
+                () = stop.cancelled() => break,
+            };
+            let accepted = tokio::select! {
+                accepted = self.tcp.accept() => accepted,
+                () = stop.cancelled() => break,
+            };
+            // Finished tasks are collected here, so that the set stays as large as what is open.
+            while connections.try_join_next().is_some() {}
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = Connection {
+                        peer,
+                        router: router.clone(),
+                        header_timeout: self.header_timeout,
+                        watcher: graceful.watcher(),
+                    };
+                    let tls = self.tls.clone();
+                    connections.spawn(async move {
+                        connection.accept(stream, tls).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                }
+            }
+        }
+        drop(self.tcp);
+        if tokio::time::timeout(grace, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = connections.len(),
+                "connections were still busy and are cut"
+            );
+        }
+        connections.shutdown().await;
+    }
+}
+
+/// What one connection needs, from the handshake to its end.
+struct Connection {
+    peer: SocketAddr,
+    router: Router,
+    header_timeout: Duration,
+    watcher: Watcher,
+}
+
+impl Connection {
+    async fn accept(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        // Answers are small and written whole; waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else {
+            return self.drive(stream).await;
+        };
+        match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.drive(stream).await,
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %self.peer, %error, "a TLS handshake failed");
+            }
+            Err(_) => tracing::debug!(peer = %self.peer, "a TLS handshake took too long"),
+        }
+    }
+
+    /// Serves requests until the client is done, the node stops, or no first request came in time.
+    async fn drive<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let asked = Arc::new(AtomicBool::new(false));
+        let Connection {
+            peer,
+            router,
+            header_timeout,
+            watcher,
+        } = self;
+        let seen = asked.clone();
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            seen.store(true, Ordering::Relaxed);
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request)
+        });
+        let builder = builder(header_timeout);
+        // Without upgrades: cargo offers `Upgrade: h2c` on plain text, and may be ignored.
+        let connection = watcher.watch(
+            builder
+                .serve_connection(TokioIo::new(stream), service)
+                .into_owned(),
+        );
+        let result = tokio::select! {
+            result = Box::pin(connection) => result,
+            () = never_asked(&asked, header_timeout) => return,
+        };
+        if let Err(error) = result {
+            tracing::debug!(%peer, error, "a connection ended with an error");
+        }
+    }
+}
+
+fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL)
+        .max_concurrent_streams(256)
+        .adaptive_window(true);
+    builder
+}
+
+/// Resolves if nothing was asked within `timeout`. The HTTP/1 header timeout only starts once the protocol is known, which a
+/// client that sends half a preface would put off for ever.
+async fn never_asked(asked: &AtomicBool, timeout: Duration) {
+    tokio::time::sleep(timeout).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,288 @@
+//! One node, from its first open file to its last: starts everything in order, owns every task, stops in reverse order.
+
+mod founding;
+mod signals;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use cratekeeper_cluster::{Cluster, NodeOptions, Start, StoreCheck};
+use cratekeeper_tarballs::Tarballs;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use founding::{new_token, write_secret};
+pub(crate) use signals::Stop;
+
+use crate::app::{App, router};
+use crate::config::{Settings, StartSettings, TarballSettings};
+use crate::listen::{ListenSettings, Listener};
+use crate::ops::{self, Ops};
+use crate::search::Search;
+
+/// How long running requests may take to finish once the node stops.
+const FINISH_GRACE: Duration = Duration::from_secs(20);
+/// How long handing over the leadership may take.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// The ops port has short answers only.
+const OPS_GRACE: Duration = Duration::from_secs(1);
+const OPS_CONNECTIONS_MAX: usize = 256;
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// A running node.
+pub(crate) struct Node {
+    cluster: Cluster,
+    stopping: Arc<AtomicBool>,
+    public: Running,
+    ops: Running,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// A port being served.
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(listener: Listener, router: axum::Router, grace: Duration) -> Running {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(listener.serve(router, stop.clone(), grace));
+        Running { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "a listener ended badly");
+        }
+    }
+}
+
+impl Node {
+    /// Ports first, so that a wrong address is found before anything is written; then tarballs, cluster, search; then requests.
+    pub(crate) async fn start(
+        settings: Settings,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<Node> {
+        let listener = Listener::bind(&settings.listen).await?;
+        let ops_listener = Listener::bind(&ops_settings(&settings)).await?;
+        tokio::fs::create_dir_all(&settings.data_dir)
+            .await
+            .with_context(|| {
+                format!("create the data directory {}", settings.data_dir.display())
+            })?;
+        let tarballs = open_tarballs(&settings.tarballs).await?;
+        let cluster = Cluster::start(node_options(&settings, &tarballs)?).await?;
+        let search = Search::open(settings.data_dir.join("search"), cluster.clone()).await?;
+        tracing::info!(
+            http = %settings.listen.listen,
+            peer = %settings.peer_listen,
+            ops = %settings.ops_listen,
+            tarballs = tarballs.describe(),
+            "the node runs"
+        );
+
+        let app = Arc::new(App {
+            cluster: cluster.clone(),
+            tarballs,
+            search,
+            settings: settings.http,
+        });
+        let stopping = Arc::new(AtomicBool::new(false));
+        let ops = ops::router(Ops {
+            cluster: cluster.clone(),
+            metrics: metrics.clone(),
+            stopping: stopping.clone(),
+        });
+        let follower = app.clone();
+        Ok(Node {
+            cluster,
+            stopping,
+            ops: Running::start(ops_listener, ops, OPS_GRACE),
+            public: Running::start(listener, router(app), FINISH_GRACE),
+            background: vec![
+                tokio::spawn(async move { follower.search.follow().await }),
+                tokio::spawn(keep_up(metrics)),
+            ],
+        })
+    }
+
+    /// Until asked to stop, or until the node cannot go on, which is an error. A second signal while it stops ends it at once.
+    pub(crate) async fn run(self, mut stop: Stop) -> anyhow::Result<()> {
+        let cluster = self.cluster.clone();
+        let handover = tokio::select! {
+            handover = stop.asked() => handover,
+            reason = cluster.failed() => {
+                // What runs cannot be finished without the cluster; whoever is connected goes to another node.
+                bail!("the node cannot go on: {reason}");
+            }
+        };
+        tracing::info!("stopping");
+        tokio::select! {
+            () = self.stop(handover) => Ok(()),
+            _ = stop.asked() => bail!("stopped at once, as the second signal asked"),
+        }
+    }
+
+    /// Reverse order of the start. Without `Handover::Lead` nobody waits for another leader: all nodes stop together.
+    async fn stop(self, handover: Handover) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.public.stop().await;
+        if handover == Handover::Lead
+            && let Err(error) = self.cluster.drain(Instant::now() + DRAIN_GRACE).await
+        {
+            tracing::warn!(%error, "the leadership was not handed over");
+        }
+        for task in self.background {
+            task.abort();
+        }
+        self.ops.stop().await;
+        self.cluster.shutdown().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// A node from start to stop.
+pub(crate) async fn run(
+    settings: Settings,
+    metrics: PrometheusHandle,
+    mut stop: Stop,
+) -> anyhow::Result<()> {
+    let node = tokio::select! {
+        node = Node::start(settings, metrics) => node?,
+        _ = stop.asked() => bail!("stopped while it was starting"),
+    };
+    node.run(stop).await
+}
+
+/// Whether leadership is given to another node before this one stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handover {
+    Lead,
+    Nothing,
+}
+
+fn ops_settings(settings: &Settings) -> ListenSettings {
+    ListenSettings {
+        listen: settings.ops_listen,
+        tls: None,
+        connections_max: OPS_CONNECTIONS_MAX,
+        header_timeout: settings.listen.header_timeout,
+    }
+}
+
+async fn open_tarballs(settings: &TarballSettings) -> anyhow::Result<Tarballs> {
+    let tarballs = match settings {
+        TarballSettings::Disk(directory) => Tarballs::disk(directory.clone()).await,
+        TarballSettings::S3(options) => Tarballs::s3(options.clone()).await,
+    };
+    tarballs.context("open the tarball store")
+}
+
+fn node_options(settings: &Settings, tarballs: &Tarballs) -> anyhow::Result<NodeOptions> {
+    Ok(NodeOptions {
+        data_dir: settings.data_dir.clone(),
+        peer_listen: settings.peer_listen,
+        peer_address: settings.peer_address.clone(),
+        name: settings.name.clone(),
+        tls: settings.peer_tls.clone(),
+        start: start(settings)?,
+        claim_store: claim_store(tarballs.clone()),
+        check_store: check_store(tarballs.clone()),
+        policy: settings.policy.clone(),
+        raft: settings.raft.clone(),
+        folded_crates_max: settings.folded_crates_max,
+        index_cache_bytes: settings.index_cache_bytes,
+    })
+}
+
+fn start(settings: &Settings) -> anyhow::Result<Start> {
+    match &settings.start {
+        StartSettings::Join { peers } => Ok(Start::Join {
+            peers: peers.clone(),
+        }),
+        StartSettings::Found {
+            cluster,
+            peers,
+            admin,
+            admin_token,
+        } => {
+            let token = match admin_token {
+                Some(token) => token.clone(),
+                None => founding::admin_token(&settings.data_dir)?,
+            };
+            Ok(Start::Found {
+                cluster: cluster.clone(),
+                peers: peers.clone(),
+                admin: admin.clone(),
+                admin_token: founding::token_id()?,
+                admin_token_hash: token.hash(),
+            })
+        }
+    }
+}
+
+/// Founding: this store must become ours, or be ours already.
+fn claim_store(tarballs: Tarballs) -> StoreCheck {
+    Arc::new(move |cluster| {
+        let tarballs = tarballs.clone();
+        Box::pin(async move {
+            let holder = tarballs
+                .claim(&cluster)
+                .await
+                .map_err(|error| chain(&error))?;
+            if holder == cluster {
+                return Ok(());
+            }
+            Err(format!(
+                "{} belongs to the cluster `{holder}`, not to `{cluster}`: give this cluster a store of its own, or join or restore `{holder}`",
+                tarballs.describe()
+            ))
+        })
+    })
+}
+
+/// Joining: this store must be the one that the cluster uses.
+fn check_store(tarballs: Tarballs) -> StoreCheck {
+    Arc::new(move |cluster| {
+        let tarballs = tarballs.clone();
+        Box::pin(async move {
+            let store = tarballs.describe();
+            match tarballs.claimed_by().await.map_err(|error| chain(&error))? {
+                Some(holder) if holder == cluster => Ok(()),
+                Some(holder) => Err(format!(
+                    "{store} belongs to the cluster `{holder}`, but this node is to join `{cluster}`: configure the store that `{cluster}` uses"
+                )),
+                None => Err(format!(
+                    "{store} is not the tarball store of the cluster `{cluster}`: all nodes need one store that each of them can reach, in S3 or in a directory they share"
+                )),
+            }
+        })
+    })
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Histograms are folded from time to time, or they would grow while nobody scrapes.
+async fn keep_up(metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(METRICS_UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
+}
