@@ -2,6 +2,7 @@
 
 mod founding;
 mod signals;
+mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use cratekeeper_cluster::{Cluster, NodeOptions, Start, StoreCheck};
 use cratekeeper_tarballs::Tarballs;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use founding::{new_token, write_secret};
@@ -51,6 +52,7 @@ struct Running {
 impl Running {
     fn start(listener: Listener, router: axum::Router, grace: Duration) -> Running {
         let stop = CancellationToken::new();
+        let router = streams::end_at(stop.clone(), router);
         let task = tokio::spawn(listener.serve(router, stop.clone(), grace));
         Running { stop, task }
     }

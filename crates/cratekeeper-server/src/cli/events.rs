@@ -103,13 +103,19 @@ fn show(api: &Api, event: &Value, after: &mut u64) {
     }
 }
 
-/// Sequence, time, who, what, and then whatever else the event says.
+/// Sequence, time, who, to what, what, and those parts of its content that fit a line.
 fn text(event: &Value) -> String {
-    const SHOWN_FIRST: [&str; 4] = ["sequence", "time", "actor", "type"];
-    let mut words: Vec<String> = SHOWN_FIRST.iter().map(|field| cell(event, field)).collect();
-    for (field, _) in event.as_object().into_iter().flatten() {
-        if !SHOWN_FIRST.contains(&field.as_str()) {
-            words.push(format!("{field}={}", cell(event, field)));
+    let mut words = vec![
+        cell(event, "sequence"),
+        cell(event, "time"),
+        cell(&event["actor"], "login"),
+        cell(event, "stream"),
+        cell(event, "type"),
+    ];
+    let content = &event["content"];
+    for (field, value) in content.as_object().into_iter().flatten() {
+        if !value.is_object() && !value.is_null() {
+            words.push(format!("{field}={}", cell(content, field)));
         }
     }
     words.join("  ")

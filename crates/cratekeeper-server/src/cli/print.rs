@@ -26,13 +26,14 @@ pub(super) fn json(value: &Value) {
 /// Columns without rules, so that `awk` and eyes both read them.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(head);
     for row in rows {
         table.add_row(row);
     }
     for row in table.lines() {
-        line(row.trim());
+        // Each cell has a space to its left, the first one too.
+        line(row.strip_prefix(' ').unwrap_or(&row).trim_end());
     }
 }
 

@@ -10,7 +10,7 @@ use cratekeeper_tarballs::S3Options;
 use crate::app::HttpSettings;
 use crate::listen::ListenSettings;
 
-#[derive(Debug, Clone)]
+/// Without `Debug`, because it holds secrets.
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) name: String,
@@ -30,7 +30,6 @@ pub(crate) struct Settings {
 }
 
 /// What an empty data directory does.
-#[derive(Clone)]
 pub(crate) enum StartSettings {
     Found {
         cluster: String,
@@ -44,7 +43,6 @@ pub(crate) enum StartSettings {
     },
 }
 
-#[derive(Clone)]
 pub(crate) enum TarballSettings {
     Disk(PathBuf),
     S3(S3Options),
