@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use documents::{Document, Documents, Writer};
 
-pub(crate) use documents::{Found, FoundCrate};
+pub(crate) use documents::Found;
 
 /// Events folded into one commit, at most: a rebuild of a long history stays bounded in memory.
 const EVENTS_PER_COMMIT: usize = 1000;

@@ -33,30 +33,9 @@ impl Caller {
             .authorize(&self.token, scope, krate, now_ms())?)
     }
 
-    /// Is the token good for anything at all now?
-    pub(crate) fn require_any(&self) -> Result<(), ApiError> {
-        let now = now_ms();
-        let scopes = self.presented().map_or(&[][..], |token| &token.scopes);
-        let mut refusal = None;
-        for scope in scopes {
-            match self.account.authorize(&self.token, *scope, None, now) {
-                Ok(()) => return Ok(()),
-                Err(rejection) => refusal = refusal.or(Some(rejection)),
-            }
-        }
-        Err(refusal
-            .unwrap_or_else(|| {
-                Rejection::new(
-                    RejectionKind::Forbidden,
-                    "this token has no scopes and allows nothing; ask for another one",
-                )
-            })
-            .into())
-    }
-
-    /// The token the caller came with.
-    pub(crate) fn presented(&self) -> Option<&Token> {
-        self.account.tokens.get(&self.token)
+    /// The token the caller came with, if it is in force now.
+    pub(crate) fn authenticate(&self) -> Result<&Token, ApiError> {
+        Ok(self.account.authenticate(&self.token, now_ms())?)
     }
 
     /// Executes `command` in the caller's name, within the time a client waits for an answer.

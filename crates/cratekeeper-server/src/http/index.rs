@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use cratekeeper_domain::index_path;
+use cratekeeper_domain::limits::NAME_CHARS_MAX;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, Uri};
 use serde_json::json;
@@ -15,9 +16,6 @@ use super::caller::Reader;
 use super::error::{ApiError, not_modified};
 use super::etag;
 use crate::app::{App, ReadAccess};
-
-/// The longest name that any crate can have; a longer one is not worth a look-up.
-const NAME_BYTES_MAX: usize = 64;
 
 /// `config.json`, which cargo fetches without condition, once a second while it publishes.
 pub(crate) async fn config(State(app): State<Arc<App>>, _reader: Reader) -> Response {
@@ -95,7 +93,7 @@ fn no_crate() -> ApiError {
 fn name_at(path: &str) -> Option<&str> {
     let relative = path.strip_prefix("/index/")?;
     let name = relative.rsplit('/').next()?;
-    let fit = (1..=NAME_BYTES_MAX).contains(&name.len())
+    let fit = (1..=NAME_CHARS_MAX).contains(&name.len())
         && name
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));

@@ -9,7 +9,6 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use serde_json::{Value, json};
 
 use super::accounts::account_json;
 use super::caller::Caller;
@@ -28,11 +27,9 @@ pub(crate) async fn me(
         return Ok(page(&app));
     }
     let caller = Caller::from_request_parts(&mut parts, &app).await?;
-    caller.require_any()?;
+    let token = caller.authenticate()?;
     let mut shown = account_json(&caller.account);
-    shown["token"] = caller
-        .presented()
-        .map_or(Value::Null, |token| token_json(&caller.account, token));
+    shown["token"] = token_json(&caller.account, token);
     let mut response = Json(shown).into_response();
     response
         .headers_mut()

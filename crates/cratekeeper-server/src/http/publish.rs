@@ -78,7 +78,7 @@ pub(crate) async fn publish(
 
     let deadline = Instant::now() + app.settings.publish_deadline;
     let (judged, tarball) = judged(&app, upload).await?;
-    may_publish(&caller, Some(&judged.facts.name))?;
+    may_publish(&caller, &judged.facts.name)?;
 
     // The tarball goes first: one that no event names is only wasted space, an event without its tarball a broken promise.
     let stored = app
@@ -115,7 +115,7 @@ async fn receive(
     places: &PublishPlaces,
     incoming: &mut Incoming,
 ) -> Result<Upload, ApiError> {
-    may_publish(caller, None)?;
+    may_publish_something(caller)?;
     let settings = &app.settings;
     let bytes_max = 8 + u64::from(settings.json_bytes_max) + u64::from(settings.tarball_bytes_max);
     if incoming
@@ -170,11 +170,20 @@ async fn judged(app: &Arc<App>, upload: Upload) -> Result<(Judged, Spooled), Api
     })?
 }
 
+/// Is the token for publishing at all? Asked before a body is received.
+fn may_publish_something(caller: &Caller) -> Result<(), ApiError> {
+    let token = caller.authenticate()?;
+    if token.has(Scope::PublishUpdate) || token.has(Scope::PublishNew) {
+        return Ok(());
+    }
+    caller.require(Scope::PublishUpdate, None)
+}
+
 /// A look at what this node knows, only to refuse early: whether the crate is new and who owns it is the leader's to say.
-fn may_publish(caller: &Caller, krate: Option<&CrateName>) -> Result<(), ApiError> {
+fn may_publish(caller: &Caller, krate: &CrateName) -> Result<(), ApiError> {
     caller
-        .require(Scope::PublishUpdate, krate)
-        .or_else(|_| caller.require(Scope::PublishNew, krate))
+        .require(Scope::PublishUpdate, Some(krate))
+        .or_else(|_| caller.require(Scope::PublishNew, Some(krate)))
 }
 
 fn no_space(error: std::io::Error) -> ApiError {

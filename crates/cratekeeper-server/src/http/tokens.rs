@@ -5,10 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use cratekeeper_domain::{
-    Account, Command, CratePattern, Login, Rejection, RejectionKind, Scope, Token, TokenId,
-    TokenText,
-};
+use cratekeeper_domain::{Account, Command, CratePattern, Login, Scope, Token, TokenId, TokenText};
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -57,10 +54,11 @@ pub(crate) async fn issue(
     let login = Login::parse(&login)?;
     may_manage(&caller, &login)?;
     let new: NewToken = read_json(&headers, body, app.settings.body_idle_timeout).await?;
-    let wanted = Wanted::parse(&new)?;
-    if caller.require(Scope::Admin, None).is_err() {
-        wanted.within(caller.presented())?;
-    }
+    let scopes = new.scopes.iter().map(|scope| Scope::parse(scope));
+    let crates = new
+        .crates
+        .iter()
+        .map(|pattern| CratePattern::parse(pattern));
 
     let text = TokenText::from_random(random());
     let token = TokenId::from_random(random());
@@ -69,9 +67,9 @@ pub(crate) async fn issue(
         token: token.clone(),
         name: new.name,
         hash: text.hash(),
-        scopes: wanted.scopes,
-        crates: wanted.crates,
-        expires_at_ms: wanted.expires_at_ms,
+        scopes: scopes.collect::<Result<_, _>>()?,
+        crates: crates.collect::<Result<_, _>>()?,
+        expires_at_ms: new.expires_at.as_deref().map(parse_rfc3339).transpose()?,
     };
     caller.execute(&app, command).await?;
     Ok(Json(
@@ -103,10 +101,11 @@ pub(crate) async fn revoke(
     Ok(Json(json!({ "ok": true })))
 }
 
-/// One's own with any token that is good, others' with `admin`.
+/// One's own with any token in force, others' with `admin`. That none begets a mightier one is decided with the command.
 fn may_manage(caller: &Caller, login: &Login) -> Result<(), ApiError> {
     if caller.account.login == *login {
-        caller.require_any()
+        caller.authenticate()?;
+        Ok(())
     } else {
         caller.require(Scope::Admin, None)
     }
@@ -129,57 +128,6 @@ fn no_token(id: &TokenId) -> ApiError {
     ApiError::missing(format!("there is no token with the id `{}`", id.as_str()))
 }
 
-/// What a new token shall be able to do.
-struct Wanted {
-    scopes: Vec<Scope>,
-    crates: Vec<CratePattern>,
-    expires_at_ms: Option<u64>,
-}
-
-impl Wanted {
-    fn parse(new: &NewToken) -> Result<Wanted, Rejection> {
-        let scopes = new.scopes.iter().map(|scope| Scope::parse(scope));
-        let crates = new
-            .crates
-            .iter()
-            .map(|pattern| CratePattern::parse(pattern));
-        Ok(Wanted {
-            scopes: scopes.collect::<Result<_, _>>()?,
-            crates: crates.collect::<Result<_, _>>()?,
-            expires_at_ms: new.expires_at.as_deref().map(parse_rfc3339).transpose()?,
-        })
-    }
-
-    /// A token must not beget a mightier one, or a leaked narrow token would be as good as a wide one.
-    fn within(&self, own: Option<&Token>) -> Result<(), Rejection> {
-        let forbidden = |sentence: String| Err(Rejection::new(RejectionKind::Forbidden, sentence));
-        let Some(own) = own else {
-            return forbidden("the token used for this call is not known any more".to_owned());
-        };
-        if let Some(scope) = self.scopes.iter().find(|scope| !own.scopes.contains(scope)) {
-            return forbidden(format!(
-                "the token used for this call does not have the scope `{0}`, so it cannot issue one that has; use a token with `{0}`, or ask an administrator",
-                scope.as_str()
-            ));
-        }
-        let bounded = own.crates.is_empty()
-            || (!self.crates.is_empty() && self.crates.iter().all(|it| own.crates.contains(it)));
-        if !bounded {
-            return forbidden(
-                "the token used for this call is limited to some crates; name in `crates` only patterns that it has itself".to_owned(),
-            );
-        }
-        match (own.expires_at_ms, self.expires_at_ms) {
-            (Some(own), Some(wanted)) if wanted <= own => Ok(()),
-            (None, _) => Ok(()),
-            (Some(own), _) => forbidden(format!(
-                "the token used for this call expires, so it cannot issue one that lives longer; set `expires_at` to {} or earlier",
-                rfc3339(own)
-            )),
-        }
-    }
-}
-
 pub(crate) fn token_json(account: &Account, token: &Token) -> Value {
     json!({
         "id": token.id.as_str(),
@@ -197,79 +145,4 @@ fn random<const BYTES: usize>() -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes once it runs");
     bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use cratekeeper_domain::TokenHash;
-
-    use super::*;
-
-    fn own(crates: &[&str], expires_at_ms: Option<u64>) -> Token {
-        Token {
-            id: TokenId::from_random([1; 8]),
-            name: "own".to_owned(),
-            hash: TokenHash([0; 32]),
-            scopes: vec![Scope::PublishUpdate, Scope::Yank],
-            crates: patterns(crates),
-            created_at_ms: 0,
-            expires_at_ms,
-            revoked: false,
-        }
-    }
-
-    fn patterns(texts: &[&str]) -> Vec<CratePattern> {
-        let parsed = texts.iter().map(|text| CratePattern::parse(text));
-        parsed.collect::<Result<_, _>>().expect("patterns")
-    }
-
-    fn wanted(scopes: &[Scope], crates: &[&str], expires_at_ms: Option<u64>) -> Wanted {
-        Wanted {
-            scopes: scopes.to_vec(),
-            crates: patterns(crates),
-            expires_at_ms,
-        }
-    }
-
-    #[test]
-    fn a_token_begets_no_mightier_one() {
-        let free = own(&[], None);
-        let bound = own(&["foo-*"], Some(50));
-        assert!(
-            wanted(&[Scope::Yank], &[], None)
-                .within(Some(&free))
-                .is_ok()
-        );
-        assert!(
-            wanted(&[Scope::Read], &[], None)
-                .within(Some(&free))
-                .is_err()
-        );
-        assert!(
-            wanted(&[Scope::Yank], &["foo-*"], Some(50))
-                .within(Some(&bound))
-                .is_ok()
-        );
-        assert!(
-            wanted(&[Scope::Yank], &[], Some(50))
-                .within(Some(&bound))
-                .is_err()
-        );
-        assert!(
-            wanted(&[Scope::Yank], &["*"], Some(50))
-                .within(Some(&bound))
-                .is_err()
-        );
-        assert!(
-            wanted(&[Scope::Yank], &["foo-*"], Some(51))
-                .within(Some(&bound))
-                .is_err()
-        );
-        assert!(
-            wanted(&[Scope::Yank], &["foo-*"], None)
-                .within(Some(&bound))
-                .is_err()
-        );
-        assert!(wanted(&[Scope::Yank], &[], None).within(None).is_err());
-    }
 }
