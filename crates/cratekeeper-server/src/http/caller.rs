@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn what_is_no_token_is_unauthenticated_and_never_repeated() {
         for header in ["", "secret", "Bearer", "Bearer x", "Basic !!", "Digest a=b"] {
-            let refused = token_in(header).err().expect("no token");
+            let refused = token_in(header).expect_err("no token");
             assert_eq!(refused.kind, RejectionKind::Unauthenticated, "{header}");
             assert!(!refused.sentence.contains("secret"), "{}", refused.sentence);
         }
