@@ -18,7 +18,7 @@ async fn cargo_explains_each_mistake_on_one_node() {
     publish(&alice, &place).await;
 
     versions_and_names(&cluster, &alice).await;
-    rights(&cluster, &alice).await;
+    rights(&cluster).await;
     owners(&alice).await;
 }
 
@@ -71,7 +71,7 @@ async fn versions_and_names(cluster: &Cluster, alice: &Cargo) {
     assert!(cluster.admin().index_lines("nul").await.is_empty());
 }
 
-async fn rights(cluster: &Cluster, alice: &Cargo) {
+async fn rights(cluster: &Cluster) {
     let publish = ["publish", "--no-verify"];
     let mallory = user(
         cluster,
@@ -107,7 +107,6 @@ async fn rights(cluster: &Cluster, alice: &Cargo) {
     refused(&nobody, &own, &publish)
         .await
         .says(&["no token found"]);
-    let _ = alice;
 }
 
 async fn owners(alice: &Cargo) {

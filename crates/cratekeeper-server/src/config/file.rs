@@ -254,7 +254,7 @@ pub(super) struct Registry {
     pub(super) unpacked_bytes_max: u64,
     /// Files and directories in a tarball. Default 100000.
     pub(super) entries_max: u64,
-    /// Features of a version. Default 300.
+    /// Features of a version. Default 5000: bindings to large interfaces have more than a thousand.
     pub(super) features_max: usize,
     /// Dependencies of a version. Default 500.
     pub(super) dependencies_max: usize,
@@ -279,7 +279,7 @@ impl Default for Registry {
             allowed_registries: None,
             unpacked_bytes_max: 512 * MIB,
             entries_max: 100_000,
-            features_max: 300,
+            features_max: 5000,
             dependencies_max: 500,
             require_description: false,
             require_license: false,
