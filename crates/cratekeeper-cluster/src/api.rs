@@ -1,4 +1,4 @@
-//! The handle and what it answers with.
+//! What the cluster is given and what it answers with.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cratekeeper_domain::{
-    Account, Actor, CanonicalName, Checksum, Command, CrateName, Event, Login, Policy, Recorded,
-    Rejection, RequestId, TokenHash, TokenId, Version, VersionFacts,
+    Account, Actor, Checksum, Command, CrateName, Event, Login, Policy, Rejection, RequestId,
+    TokenHash, TokenId, Version,
 };
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 pub type CheckFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 /// Asked with the cluster id; the error is a sentence for the operator.
@@ -126,6 +124,7 @@ pub enum ReadError {
 /// One crate's index file, ready to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexFile {
+    pub lower_name: String,
     pub bytes: Bytes,
     /// With quotes: `"<position>-<hash>"`.
     pub etag: String,
@@ -230,137 +229,6 @@ pub enum StartError {
     },
 }
 
-/// The handle; cheap to clone.
-#[derive(Clone)]
-pub struct Cluster {}
-
-impl Cluster {
-    /// Opens the data directory, starts the peer service and Raft, founds or joins as `options.start` says. Returns as soon as
-    /// the node runs; it may still be joining or catching up (`readiness`).
-    pub async fn start(options: NodeOptions) -> Result<Cluster, StartError> {
-        todo!("{}", options.name)
-    }
-
-    /// Decides on the leader and replicates; held while there is no leader, until `deadline`. When it returns Ok the events are
-    /// committed, applied here and (bounded) on every ready node. `OutcomeUnknown` is not a failure.
-    pub async fn execute(
-        &self,
-        request: Request,
-        deadline: Instant,
-    ) -> Result<Executed, ExecuteError> {
-        todo!("{request:?} {deadline:?}")
-    }
-
-    /// The index file of the lower-cased `name`; `known_position` is the position in the client's `If-None-Match`: a node that is behind
-    /// it waits or asks the leader, and never answers with an older file.
-    pub async fn index_file(
-        &self,
-        lower_name: &str,
-        known_position: Option<u64>,
-    ) -> Result<Option<Arc<IndexFile>>, ReadError> {
-        todo!("{lower_name} {known_position:?}")
-    }
-    pub fn token(&self, hash: &TokenHash) -> Result<Option<Presented>, ReadError> {
-        todo!("{hash:?}")
-    }
-    pub fn token_owner(&self, token: &TokenId) -> Result<Option<Arc<Account>>, ReadError> {
-        todo!("{token:?}")
-    }
-    pub fn account(&self, login: &Login) -> Result<Option<Arc<Account>>, ReadError> {
-        todo!("{login:?}")
-    }
-    /// In order of login.
-    pub fn accounts(
-        &self,
-        after: Option<&Login>,
-        limit: usize,
-    ) -> Result<Vec<Arc<Account>>, ReadError> {
-        todo!("{after:?} {limit}")
-    }
-    pub fn krate(&self, name: &CanonicalName) -> Result<Option<CrateSummary>, ReadError> {
-        todo!("{name:?}")
-    }
-    /// In order of canonical name.
-    pub fn crates(
-        &self,
-        after: Option<&CanonicalName>,
-        limit: usize,
-    ) -> Result<Vec<CrateName>, ReadError> {
-        todo!("{after:?} {limit}")
-    }
-    pub fn version(
-        &self,
-        name: &CanonicalName,
-        version: &Version,
-    ) -> Result<Option<(VersionSummary, VersionFacts)>, ReadError> {
-        todo!("{name:?} {version}")
-    }
-    pub fn tarball(
-        &self,
-        name: &CanonicalName,
-        version: &Version,
-    ) -> Result<Option<TarballEntry>, ReadError> {
-        todo!("{name:?} {version}")
-    }
-    /// The history after `after`, in order, at most `limit`.
-    pub fn events(&self, after: u64, limit: usize) -> Result<Vec<Recorded>, ReadError> {
-        todo!("{after} {limit}")
-    }
-    /// The newest applied sequence, as it grows.
-    pub fn sequence(&self) -> watch::Receiver<u64> {
-        todo!()
-    }
-    /// Hex chain hash at a sequence.
-    pub fn chain_at(&self, sequence: u64) -> Result<Option<String>, ReadError> {
-        todo!("{sequence}")
-    }
-
-    pub fn readiness(&self) -> Readiness {
-        todo!()
-    }
-    /// The Raft core runs and the storage answers; nothing about quorum, leader or peers.
-    pub async fn alive(&self) -> Result<(), String> {
-        todo!()
-    }
-    /// As the leader sees it where it can be asked, else as this node does.
-    pub async fn status(&self) -> Result<ClusterStatus, ReadError> {
-        todo!()
-    }
-    /// Invites the node that listens at `address` (it waits with an empty data directory) and returns when it is a member.
-    pub async fn invite(&self, address: &str, deadline: Instant) -> Result<u64, MembershipError> {
-        todo!("{address} {deadline:?}")
-    }
-    /// Removes a node for ever; its id is never used again.
-    pub async fn remove(&self, node: u64, deadline: Instant) -> Result<(), MembershipError> {
-        todo!("{node} {deadline:?}")
-    }
-    /// Hands leadership to `to`, or to the most caught-up voter.
-    pub async fn transfer_leader(
-        &self,
-        to: Option<u64>,
-        deadline: Instant,
-    ) -> Result<u64, MembershipError> {
-        todo!("{to:?} {deadline:?}")
-    }
-    /// Not ready from now on; hands over leadership and waits (bounded) until another node leads.
-    pub async fn drain(&self, deadline: Instant) -> Result<(), MembershipError> {
-        todo!("{deadline:?}")
-    }
-    /// Forces a snapshot and purges the log behind it (tests, operators).
-    pub async fn snapshot(&self) -> Result<u64, MembershipError> {
-        todo!()
-    }
-
-    /// Resolves when the node can no longer work (Raft stopped, disk failed, this node was removed): the process must exit.
-    pub async fn failed(&self) -> String {
-        todo!()
-    }
-    /// Stops Raft, flushes and closes the databases.
-    pub async fn shutdown(&self) {
-        todo!()
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
     #[error("{0}")]
@@ -378,15 +246,4 @@ pub struct Rebuilt {
     pub chain: String,
     /// Keys that differ, as `projection/key`; empty is the only good answer.
     pub differences: Vec<String>,
-}
-
-/// `rebuild --verify`, and without `verify` also replaces the live projections. Needs the data directory of a stopped node.
-/// `progress` hears (done, all) events.
-pub fn rebuild(
-    data_dir: &std::path::Path,
-    replace: bool,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Rebuilt, StartError> {
-    let _ = progress;
-    todo!("{data_dir:?} {replace}")
 }

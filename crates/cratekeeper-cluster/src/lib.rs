@@ -1,6 +1,22 @@
 //! Agreement and durability: a replicated history of events with projections, on openraft and RocksDB.
 //! [`Cluster`] is the handle the server holds; nothing outside this crate names a Raft or RocksDB type.
 
+mod admission;
 mod api;
+mod cluster;
+mod execute;
+mod membership;
+mod node;
+mod node_file;
+mod peer;
+mod raft;
+mod raft_thread;
+mod reading;
+mod snapshot;
+mod starting;
+mod status;
+mod store;
+mod tasks;
 
 pub use api::*;
+pub use cluster::{Cluster, rebuild};

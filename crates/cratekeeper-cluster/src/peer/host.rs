@@ -22,8 +22,9 @@ pub(crate) type ExecuteFn =
     Arc<dyn Fn(Request, Instant) -> Answer<Executed, ExecuteError> + Send + Sync>;
 /// The log index that a node must have applied to see everything acknowledged before.
 pub(crate) type ReadIndexFn = Arc<dyn Fn(Instant) -> Answer<u64, NoQuorum> + Send + Sync>;
-/// As this node sees it, leader or not.
-pub(crate) type StatusFn = Arc<dyn Fn(Instant) -> BoxFuture<'static, ClusterStatus> + Send + Sync>;
+/// As this node sees it, leader or not; nothing while it is stopping.
+pub(crate) type StatusFn =
+    Arc<dyn Fn(Instant) -> BoxFuture<'static, Option<ClusterStatus>> + Send + Sync>;
 pub(crate) type RemoveFn = Arc<dyn Fn(u64, Instant) -> Answer<(), MembershipError> + Send + Sync>;
 /// To the given node or the most caught-up voter; which one leads then.
 pub(crate) type HandOverFn =

@@ -13,10 +13,7 @@ mod server;
 
 pub(crate) use client::PeerNetwork;
 pub(crate) use dial::{Dialer, TlsFiles};
-pub(crate) use host::{
-    Answer, Asked, ExecuteFn, HandOverFn, Invitation, InviteFn, JoinAnswer, JoinFn, Joined,
-    NoQuorum, PeerHost, ReadIndexFn, RemoveFn, StatusFn,
-};
+pub(crate) use host::{Asked, Invitation, InviteFn, JoinAnswer, Joined, NoQuorum, PeerHost};
 pub(crate) use identity::{Identity, Stamp};
-pub(crate) use peers::{AppliedReport, PeerReport, Peers};
-pub(crate) use server::{BoundPeer, bind};
+pub(crate) use peers::{AppliedReport, Peers};
+pub(crate) use server::bind;

@@ -45,21 +45,14 @@ const LAST_CALLS: Duration = Duration::from_secs(3);
 /// The port is taken, nobody is answered yet.
 pub(crate) struct BoundPeer {
     listener: TcpListener,
-    address: SocketAddr,
 }
 
-/// Port 0 takes any free one.
 pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<BoundPeer> {
     let listener = TcpListener::bind(address).await?;
-    let address = listener.local_addr()?;
-    Ok(BoundPeer { listener, address })
+    Ok(BoundPeer { listener })
 }
 
 impl BoundPeer {
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Answers until `host.stopping` is cancelled, then gives calls under way a few seconds.
     pub(crate) async fn serve(
         self,
@@ -270,6 +263,7 @@ impl Peer for PeerCalls {
     ) -> Result<Response<pb::StatusReply>, Status> {
         let joined = self.for_member(&call)?;
         let status = (joined.status)(deadline(call.get_ref().remaining_ms)).await;
+        let status = status.ok_or_else(|| Status::unavailable("this node is stopping"))?;
         Ok(Response::new(forward::status_to_pb(status)))
     }
 

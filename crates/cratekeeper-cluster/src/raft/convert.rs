@@ -7,7 +7,9 @@ use cratekeeper_wire::pb::peer as pb;
 use openraft::EntryPayload;
 use openraft::vote::RaftLeaderId;
 
-use super::types::{Entry, LogId, Member, Membership, Proposal, StoredMembership, TypeConfig, Vote};
+use super::types::{
+    Entry, LogId, Member, Membership, Proposal, StoredMembership, TypeConfig, Vote,
+};
 
 type LeaderId = openraft::type_config::alias::LeaderIdOf<TypeConfig>;
 
@@ -17,7 +19,11 @@ type LeaderId = openraft::type_config::alias::LeaderIdOf<TypeConfig>;
 pub(crate) struct Malformed(pub(crate) &'static str);
 
 pub(crate) fn log_id_to_pb(id: &LogId) -> pb::LogId {
-    pb::LogId { term: id.leader_id.term, leader: id.leader_id.node_id, index: id.index }
+    pb::LogId {
+        term: id.leader_id.term,
+        leader: id.leader_id.node_id,
+        index: id.index,
+    }
 }
 
 pub(crate) fn log_id_from_pb(id: &pb::LogId) -> LogId {
@@ -25,62 +31,116 @@ pub(crate) fn log_id_from_pb(id: &pb::LogId) -> LogId {
 }
 
 pub(crate) fn vote_to_pb(vote: &Vote) -> pb::Vote {
-    pb::Vote { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }
+    pb::Vote {
+        term: vote.leader_id.term,
+        node: vote.leader_id.node_id,
+        committed: vote.committed,
+    }
 }
 
 pub(crate) fn vote_from_pb(vote: &pb::Vote) -> Vote {
-    if vote.committed { Vote::new_committed(vote.term, vote.node) } else { Vote::new(vote.term, vote.node) }
+    if vote.committed {
+        Vote::new_committed(vote.term, vote.node)
+    } else {
+        Vote::new(vote.term, vote.node)
+    }
 }
 
 pub(crate) fn membership_to_pb(membership: &Membership) -> pb::Membership {
     pb::Membership {
-        voters: membership.get_joint_config().iter().map(|set| pb::VoterSet { nodes: set.iter().copied().collect() }).collect(),
-        members: membership.nodes().map(|(node, member)| member_to_pb(*node, member)).collect(),
+        voters: membership
+            .get_joint_config()
+            .iter()
+            .map(|set| pb::VoterSet {
+                nodes: set.iter().copied().collect(),
+            })
+            .collect(),
+        members: membership
+            .nodes()
+            .map(|(node, member)| member_to_pb(*node, member))
+            .collect(),
     }
 }
 
 pub(crate) fn membership_from_pb(membership: &pb::Membership) -> Result<Membership, Malformed> {
-    let voters = membership.voters.iter().map(|set| set.nodes.iter().copied().collect::<BTreeSet<u64>>()).collect();
-    let members = membership.members.iter().map(member_from_pb).collect::<std::collections::BTreeMap<_, _>>();
+    let voters = membership
+        .voters
+        .iter()
+        .map(|set| set.nodes.iter().copied().collect::<BTreeSet<u64>>())
+        .collect();
+    let members = membership
+        .members
+        .iter()
+        .map(member_from_pb)
+        .collect::<std::collections::BTreeMap<_, _>>();
     Membership::new(voters, members).map_err(|_| Malformed("membership"))
 }
 
 pub(crate) fn member_to_pb(node: u64, member: &Member) -> pb::Member {
-    pb::Member { node, address: member.address.clone(), incarnation: member.incarnation.clone(), name: member.name.clone() }
+    pb::Member {
+        node,
+        address: member.address.clone(),
+        incarnation: member.incarnation.clone(),
+        name: member.name.clone(),
+    }
 }
 
 pub(crate) fn member_from_pb(member: &pb::Member) -> (u64, Member) {
-    let rest = Member { address: member.address.clone(), incarnation: member.incarnation.clone(), name: member.name.clone() };
+    let rest = Member {
+        address: member.address.clone(),
+        incarnation: member.incarnation.clone(),
+        name: member.name.clone(),
+    };
     (member.node, rest)
 }
 
 pub(crate) fn stored_membership_to_pb(stored: &StoredMembership) -> pb::StoredMembership {
-    pb::StoredMembership { log_id: stored.log_id().as_ref().map(log_id_to_pb), membership: Some(membership_to_pb(stored.membership())) }
+    pb::StoredMembership {
+        log_id: stored.log_id().as_ref().map(log_id_to_pb),
+        membership: Some(membership_to_pb(stored.membership())),
+    }
 }
 
-pub(crate) fn stored_membership_from_pb(stored: &pb::StoredMembership) -> Result<StoredMembership, Malformed> {
+pub(crate) fn stored_membership_from_pb(
+    stored: &pb::StoredMembership,
+) -> Result<StoredMembership, Malformed> {
     let membership = match &stored.membership {
-        Some(membership) if !membership.voters.is_empty() || !membership.members.is_empty() => membership_from_pb(membership)?,
+        Some(membership) if !membership.voters.is_empty() || !membership.members.is_empty() => {
+            membership_from_pb(membership)?
+        }
         Some(_) | None => Membership::default(),
     };
-    Ok(StoredMembership::new(stored.log_id.as_ref().map(log_id_from_pb), membership))
+    Ok(StoredMembership::new(
+        stored.log_id.as_ref().map(log_id_from_pb),
+        membership,
+    ))
 }
 
 pub(crate) fn entry_to_pb(entry: &Entry) -> pb::Entry {
     let payload = match &entry.payload {
         EntryPayload::Blank => pb::entry::Payload::Blank(pb::Blank {}),
         EntryPayload::Normal(proposal) => pb::entry::Payload::Append(proposal.bytes.clone()),
-        EntryPayload::Membership(membership) => pb::entry::Payload::Membership(membership_to_pb(membership)),
+        EntryPayload::Membership(membership) => {
+            pb::entry::Payload::Membership(membership_to_pb(membership))
+        }
     };
-    pb::Entry { id: Some(log_id_to_pb(&entry.log_id)), payload: Some(payload) }
+    pb::Entry {
+        id: Some(log_id_to_pb(&entry.log_id)),
+        payload: Some(payload),
+    }
 }
 
 pub(crate) fn entry_from_pb(entry: pb::Entry) -> Result<Entry, Malformed> {
     let log_id = log_id_from_pb(&entry.id.ok_or(Malformed("log entry without an id"))?);
-    let payload = match entry.payload.ok_or(Malformed("log entry without a payload"))? {
+    let payload = match entry
+        .payload
+        .ok_or(Malformed("log entry without a payload"))?
+    {
         pb::entry::Payload::Blank(_) => EntryPayload::Blank,
         pb::entry::Payload::Append(bytes) => EntryPayload::Normal(Proposal { bytes }),
-        pb::entry::Payload::Membership(membership) => EntryPayload::Membership(membership_from_pb(&membership)?),
+        pb::entry::Payload::Membership(membership) => {
+            EntryPayload::Membership(membership_from_pb(&membership)?)
+        }
     };
     Ok(Entry { log_id, payload })
 }

@@ -27,8 +27,13 @@ pub(crate) struct Flusher {
 impl Flusher {
     pub(crate) fn start(db: Arc<DB>) -> io::Result<Flusher> {
         let (queue, waiting) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("raft-log-flush".into()).spawn(move || run(&db, &waiting))?;
-        Ok(Flusher { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("raft-log-flush".into())
+            .spawn(move || run(&db, &waiting))?;
+        Ok(Flusher {
+            queue: Mutex::new(Some(queue)),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// `callback` fires when everything written before this call is on disk.
@@ -40,7 +45,9 @@ impl Flusher {
     pub(crate) async fn flushed(&self) -> io::Result<()> {
         let (done, waiting) = oneshot::channel();
         self.send(Waiting::Caller(done));
-        waiting.await.map_err(|_| io::Error::other("the log flusher has stopped"))
+        waiting
+            .await
+            .map_err(|_| io::Error::other("the log flusher has stopped"))
     }
 
     fn send(&self, waiting: Waiting) {
@@ -70,7 +77,8 @@ fn run(db: &DB, waiting: &mpsc::Receiver<Waiting>) {
             tracing::error!(%error, "the Raft log could not be synced; the process stops");
             std::process::abort();
         }
-        metrics::histogram!("cratekeeper_raft_log_sync_seconds").record(started.elapsed().as_secs_f64());
+        metrics::histogram!("cratekeeper_raft_log_sync_seconds")
+            .record(started.elapsed().as_secs_f64());
         metrics::histogram!("cratekeeper_raft_log_sync_group").record(group.len() as f64);
         for waiting in group {
             match waiting {

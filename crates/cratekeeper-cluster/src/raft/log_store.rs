@@ -76,7 +76,11 @@ impl Tail {
     }
 
     fn truncate_after(&mut self, index: Option<u64>) {
-        while self.cached.back().is_some_and(|entry| index.is_none_or(|index| index < entry.log_id.index)) {
+        while self
+            .cached
+            .back()
+            .is_some_and(|entry| index.is_none_or(|index| index < entry.log_id.index))
+        {
             if let Some(entry) = self.cached.pop_back() {
                 self.cached_bytes -= weight(&entry);
             }
@@ -92,11 +96,16 @@ impl Tail {
         let skip = usize::try_from(start - first).ok()?;
         let take = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
         let mut bytes = 0;
-        let within = self.cached.iter().skip(skip).take(take).take_while(|entry| {
-            let first = bytes == 0;
-            bytes += weight(entry);
-            first || bytes <= bytes_max
-        });
+        let within = self
+            .cached
+            .iter()
+            .skip(skip)
+            .take(take)
+            .take_while(|entry| {
+                let first = bytes == 0;
+                bytes += weight(entry);
+                first || bytes <= bytes_max
+            });
         Some(within.cloned().collect())
     }
 }
@@ -112,14 +121,33 @@ impl LogStore {
     /// Opens or creates the log. Refuses a log that is damaged anywhere but at its very end, has a hole, or whose terms go back:
     /// such a volume is lost and the node is replaced, never repaired.
     pub(crate) fn open(directory: &Path) -> io::Result<LogStore> {
-        let families = [ColumnFamilyDescriptor::new(LOG, log_options()), ColumnFamilyDescriptor::new(META, log_options())];
-        let db = Arc::new(DB::open_cf_descriptors(&database_options(), directory, families).map_err(io::Error::other)?);
+        let families = [
+            ColumnFamilyDescriptor::new(LOG, log_options()),
+            ColumnFamilyDescriptor::new(META, log_options()),
+        ];
+        let db = Arc::new(
+            DB::open_cf_descriptors(&database_options(), directory, families)
+                .map_err(io::Error::other)?,
+        );
         let vote = read_meta::<pb::Vote>(&db, VOTE)?.map(|vote| convert::vote_from_pb(&vote));
-        let last_purged = read_meta::<pb::LogId>(&db, PURGED)?.map(|id| convert::log_id_from_pb(&id));
+        let last_purged =
+            read_meta::<pb::LogId>(&db, PURGED)?.map(|id| convert::log_id_from_pb(&id));
         let last = check_continuity(&db, last_purged)?;
         let flusher = Flusher::start(db.clone())?;
-        let tail = Tail { vote, last_purged, last, cached: VecDeque::new(), cached_bytes: 0 };
-        Ok(LogStore { inner: Arc::new(Inner { db, flusher, tail: Mutex::new(tail) }) })
+        let tail = Tail {
+            vote,
+            last_purged,
+            last,
+            cached: VecDeque::new(),
+            cached_bytes: 0,
+        };
+        Ok(LogStore {
+            inner: Arc::new(Inner {
+                db,
+                flusher,
+                tail: Mutex::new(tail),
+            }),
+        })
     }
 
     pub(crate) fn last(&self) -> Option<LogId> {
@@ -152,11 +180,19 @@ impl LogStore {
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error> {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
         let start = match range.start_bound() {
             Bound::Included(index) => *index,
             Bound::Excluded(index) => index + 1,
-            Bound::Unbounded => self.inner.tail.lock().last_purged.map_or(0, |id| id.index + 1),
+            Bound::Unbounded => self
+                .inner
+                .tail
+                .lock()
+                .last_purged
+                .map_or(0, |id| id.index + 1),
         };
         let end = match range.end_bound() {
             Bound::Included(index) => index + 1,
@@ -170,7 +206,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
         Ok(self.inner.tail.lock().vote)
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
         self.read(start, end, READ_BYTES_MAX)
     }
 }
@@ -180,7 +220,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let tail = self.inner.tail.lock();
-        Ok(LogState { last_purged_log_id: tail.last_purged, last_log_id: tail.last })
+        Ok(LogState {
+            last_purged_log_id: tail.last_purged,
+            last_log_id: tail.last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {
@@ -194,7 +237,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 
-    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: IOFlushed<TypeConfig>,
+    ) -> Result<(), io::Error>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
@@ -203,10 +250,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let mut batch = WriteBatch::default();
         for entry in &entries {
-            batch.put_cf(log, entry.log_id.index.to_be_bytes(), encode_frame(&convert::entry_to_pb(entry)));
+            batch.put_cf(
+                log,
+                entry.log_id.index.to_be_bytes(),
+                encode_frame(&convert::entry_to_pb(entry)),
+            );
         }
         // In the memtable it can be read at once; it is durable when the flusher says so.
-        self.inner.db.write(&batch).map_err(io::Error::other)?;
+        self.inner.db.write(batch).map_err(io::Error::other)?;
         let mut tail = self.inner.tail.lock();
         for entry in entries {
             tail.push(entry);
@@ -228,7 +279,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         for index in first..end {
             batch.delete_cf(log, index.to_be_bytes());
         }
-        self.inner.db.write(&batch).map_err(io::Error::other)?;
+        self.inner.db.write(batch).map_err(io::Error::other)?;
         self.inner.flusher.flushed().await?;
         let mut tail = self.inner.tail.lock();
         tail.truncate_after(last_log_id.map(|id| id.index));
@@ -243,12 +294,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut batch = WriteBatch::default();
         batch.put_cf(meta, PURGED, encode_frame(&convert::log_id_to_pb(&log_id)));
         batch.delete_range_cf(log, first.to_be_bytes(), (log_id.index + 1).to_be_bytes());
-        self.inner.db.write(&batch).map_err(io::Error::other)?;
+        self.inner.db.write(batch).map_err(io::Error::other)?;
         self.inner.flusher.flushed().await?;
         let mut tail = self.inner.tail.lock();
         tail.last_purged = Some(log_id);
         tail.last = tail.last.max(Some(log_id));
-        while tail.cached.front().is_some_and(|entry| entry.log_id.index <= log_id.index) {
+        while tail
+            .cached
+            .front()
+            .is_some_and(|entry| entry.log_id.index <= log_id.index)
+        {
             tail.pop_oldest();
         }
         Ok(())
@@ -278,21 +333,32 @@ fn log_options() -> rocksdb::Options {
 }
 
 fn family<'a>(db: &'a DB, name: &str) -> io::Result<&'a rocksdb::ColumnFamily> {
-    db.cf_handle(name).ok_or_else(|| io::Error::other(format!("the log store has no column family {name}")))
+    db.cf_handle(name)
+        .ok_or_else(|| io::Error::other(format!("the log store has no column family {name}")))
 }
 
-fn log_iterator(db: &DB, start: u64) -> io::Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>> + '_> {
+fn log_iterator(
+    db: &DB,
+    start: u64,
+) -> io::Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>> + '_> {
     let mut options = ReadOptions::default();
     options.set_total_order_seek(true);
-    Ok(db.iterator_cf_opt(family(db, LOG)?, options, IteratorMode::From(&start.to_be_bytes(), Direction::Forward)))
+    Ok(db.iterator_cf_opt(
+        family(db, LOG)?,
+        options,
+        IteratorMode::From(&start.to_be_bytes(), Direction::Forward),
+    ))
 }
 
 fn put_meta(db: &DB, key: &[u8], value: &impl Message) -> io::Result<()> {
-    db.put_cf(family(db, META)?, key, encode_frame(value)).map_err(io::Error::other)
+    db.put_cf(family(db, META)?, key, encode_frame(value))
+        .map_err(io::Error::other)
 }
 
 fn read_meta<M: Message + Default>(db: &DB, key: &[u8]) -> io::Result<Option<M>> {
-    let value = db.get_cf(family(db, META)?, key).map_err(io::Error::other)?;
+    let value = db
+        .get_cf(family(db, META)?, key)
+        .map_err(io::Error::other)?;
     value.map(|value| decode_frame(value.into())).transpose()
 }
 
@@ -308,7 +374,12 @@ fn encode_frame(message: &impl Message) -> Vec<u8> {
 }
 
 fn decode_frame<M: Message + Default>(frame: Bytes) -> io::Result<M> {
-    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the Raft log is damaged: {what}"));
+    let damaged = |what: &str| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the Raft log is damaged: {what}"),
+        )
+    };
     if frame.len() < FRAME_HEADER || frame[0] != FRAME_VERSION {
         return Err(damaged("a frame of an unknown version"));
     }
@@ -322,7 +393,10 @@ fn decode_frame<M: Message + Default>(frame: Bytes) -> io::Result<M> {
 fn decode_entry(key: &[u8], value: Box<[u8]>) -> io::Result<Entry> {
     let entry = convert::entry_from_pb(decode_frame(value.into())?).map_err(io::Error::other)?;
     if entry.log_id.index.to_be_bytes() != *key {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the Raft log is damaged: an entry under another's index"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the Raft log is damaged: an entry under another's index",
+        ));
     }
     Ok(entry)
 }
@@ -339,7 +413,10 @@ fn check_continuity(db: &DB, last_purged: Option<LogId>) -> io::Result<Option<Lo
             None => true,
         };
         if !follows {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the Raft log is damaged: {id} follows {last:?}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the Raft log is damaged: {id} follows {last:?}"),
+            ));
         }
         last = Some(id);
     }
@@ -352,19 +429,33 @@ mod tests {
 
     #[test]
     fn a_frame_survives_and_a_flipped_bit_does_not() {
-        let message = pb::Vote { term: 7, node: 3, committed: true };
+        let message = pb::Vote {
+            term: 7,
+            node: 3,
+            committed: true,
+        };
         let frame = encode_frame(&message);
-        assert_eq!(decode_frame::<pb::Vote>(frame.clone().into()).expect("decodes"), message);
+        assert_eq!(
+            decode_frame::<pb::Vote>(frame.clone().into()).expect("decodes"),
+            message
+        );
         for bit in 0..frame.len() * 8 {
             let mut flipped = frame.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_frame::<pb::Vote>(flipped.into()).is_err(), "bit {bit}");
+            assert!(
+                decode_frame::<pb::Vote>(flipped.into()).is_err(),
+                "bit {bit}"
+            );
         }
     }
 
     #[test]
     fn frames_keep_their_bytes() {
-        let frame = encode_frame(&pb::Vote { term: 7, node: 3, committed: true });
+        let frame = encode_frame(&pb::Vote {
+            term: 7,
+            node: 3,
+            committed: true,
+        });
         assert_eq!(hex::encode(frame), "016d5ef2e6080710031801");
     }
 }

@@ -31,6 +31,7 @@ pub(crate) struct Intake {
     /// The newest form of state this node reads.
     pub(crate) state_format: u32,
     /// Held until this snapshot is installed or given up.
+    #[expect(dead_code, reason = "held, not read")]
     pub(crate) turn: OwnedMutexGuard<()>,
 }
 

@@ -1,0 +1,395 @@
+//! How an empty node gets into a cluster: it founds one if it was told to and nobody else has one, or joins; and the leader's side
+//! of joining. Founding happens once: all peers asked, and the object store claimed first (design 7).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cratekeeper_domain::{
+    Actor, Command, Login, RequestId, StreamId, StreamState, TokenHash, TokenId,
+};
+use cratekeeper_wire::pb::peer as pb;
+use openraft::errors::{ClientWriteError, RaftError};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::api::{ExecuteError, Request, Start};
+use crate::node::{Member, Node, storage};
+use crate::peer::{Identity, JoinAnswer};
+use crate::raft::types;
+use crate::store::STATE_FORMAT;
+
+const PAUSE: Duration = Duration::from_millis(200);
+const ASK_WITHIN: Duration = Duration::from_secs(2);
+const JOIN_WITHIN: Duration = Duration::from_secs(20);
+const FOUND_WITHIN: Duration = Duration::from_secs(30);
+
+/// What asking the peers came to.
+enum Around {
+    /// This one is in a cluster.
+    Cluster { address: String, cluster: String },
+    /// All answered, none is in a cluster.
+    Nobody,
+    /// Not all answered, and none of those who did is in one.
+    Unclear(String),
+}
+
+impl Node {
+    /// Brings an empty node into a cluster, or finishes what a crash interrupted. The error is a sentence for the operator.
+    pub(crate) async fn enter(self: &Arc<Node>) -> Result<(), String> {
+        let identity = self.file.lock().identity();
+        let identity = match identity {
+            Some(identity) => identity,
+            None => match self.options.start.clone() {
+                Start::Found { cluster, peers, .. } => self.found_or_join(&cluster, &peers).await?,
+                Start::Join { peers } => self.join(peers, None).await?,
+            },
+        };
+        let member = self
+            .start_raft(identity)
+            .await
+            .map_err(|error| chain(&error))?;
+        if member.identity.node == 1
+            && let Start::Found {
+                admin,
+                admin_token,
+                admin_token_hash,
+                ..
+            } = &self.options.start
+        {
+            self.finish_founding(member, admin, admin_token, admin_token_hash)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn found_or_join(
+        self: &Arc<Node>,
+        cluster: &str,
+        peers: &[String],
+    ) -> Result<Identity, String> {
+        let mut said = String::new();
+        while !self.stopping.is_cancelled() {
+            match self.look_around(peers).await {
+                Around::Cluster {
+                    cluster: other,
+                    address,
+                } if other != cluster => {
+                    return Err(format!(
+                        "the peer at {address} belongs to the cluster `{other}`, but this node is configured to found `{cluster}`; correct cluster.peers or cluster.id"
+                    ));
+                }
+                Around::Cluster { .. } => return self.join(peers.to_vec(), Some(cluster)).await,
+                Around::Nobody => {
+                    (self.options.claim_store)(cluster.to_owned()).await?;
+                    return self.become_member(cluster, 1);
+                }
+                Around::Unclear(why) => {
+                    if why != said {
+                        tracing::warn!(
+                            why,
+                            "waiting to found the cluster: every configured peer must say that it is in none"
+                        );
+                        said = why;
+                    }
+                }
+            }
+            sleep_until(Instant::now() + PAUSE).await;
+        }
+        Err("the node was stopped before it was in a cluster".to_owned())
+    }
+
+    /// Asks every peer but itself.
+    async fn look_around(&self, peers: &[String]) -> Around {
+        let mut silent = Vec::new();
+        for address in peers
+            .iter()
+            .filter(|address| **address != self.options.peer_address)
+        {
+            let hello = pb::HelloRequest {
+                name: self.options.name.clone(),
+                address: self.options.peer_address.clone(),
+            };
+            match self
+                .dialer
+                .hello(address, hello, Instant::now() + ASK_WITHIN)
+                .await
+            {
+                Ok(pb::HelloReply {
+                    cluster: Some(cluster),
+                    ..
+                }) => {
+                    return Around::Cluster {
+                        address: address.clone(),
+                        cluster,
+                    };
+                }
+                Ok(_) => {}
+                Err(why) => silent.push(format!("{address}: {why}")),
+            }
+        }
+        if silent.is_empty() {
+            Around::Nobody
+        } else {
+            Around::Unclear(silent.join("; "))
+        }
+    }
+
+    /// Asks until some member has let this node in; `peers` grows by whoever invites it and whoever leads.
+    async fn join(
+        self: &Arc<Node>,
+        mut peers: Vec<String>,
+        expected: Option<&str>,
+    ) -> Result<Identity, String> {
+        let mut said = String::new();
+        let mut invitations = self.invitations.subscribe();
+        while !self.stopping.is_cancelled() {
+            if let Some(invitation) = invitations.borrow_and_update().clone() {
+                peers = invitation.peers;
+            }
+            for address in peers
+                .clone()
+                .into_iter()
+                .filter(|address| *address != self.options.peer_address)
+            {
+                match self.ask_to_join(&address, expected).await? {
+                    Asking::Joined(identity) => return Ok(identity),
+                    Asking::Elsewhere(leader) => peers.insert(0, leader),
+                    Asking::Later(why) if why != said => {
+                        tracing::warn!(address, why, "waiting to join the cluster");
+                        said = why;
+                    }
+                    Asking::Later(_) => {}
+                }
+                peers.dedup();
+            }
+            tokio::select! {
+                () = self.stopping.cancelled() => {}
+                _ = invitations.changed() => {}
+                () = sleep_until(Instant::now() + PAUSE) => {}
+            }
+        }
+        Err("the node was stopped before it was in a cluster".to_owned())
+    }
+
+    async fn ask_to_join(
+        self: &Arc<Node>,
+        address: &str,
+        expected: Option<&str>,
+    ) -> Result<Asking, String> {
+        let hello = pb::HelloRequest {
+            name: self.options.name.clone(),
+            address: self.options.peer_address.clone(),
+        };
+        let there = match self
+            .dialer
+            .hello(address, hello, Instant::now() + ASK_WITHIN)
+            .await
+        {
+            Ok(there) => there,
+            Err(why) => return Ok(Asking::Later(why)),
+        };
+        let Some(cluster) = there.cluster else {
+            return Ok(Asking::Later("it is in no cluster yet".to_owned()));
+        };
+        if expected.is_some_and(|expected| expected != cluster) {
+            return Err(format!(
+                "the peer at {address} belongs to the cluster `{cluster}`, not to the one this node is configured for"
+            ));
+        }
+        // Before anything is asked of the cluster: a node that cannot reach its tarballs must not become a member.
+        (self.options.check_store)(cluster).await?;
+        let join = pb::JoinRequest {
+            incarnation: self.file.lock().incarnation.clone(),
+            name: self.options.name.clone(),
+            address: self.options.peer_address.clone(),
+            state_format: STATE_FORMAT,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let reply = match self
+            .dialer
+            .join(address, join, Instant::now() + JOIN_WITHIN)
+            .await
+        {
+            Ok(reply) => reply,
+            Err(why) => return Ok(Asking::Later(why)),
+        };
+        match reply.outcome {
+            Some(pb::join_reply::Outcome::Joined(joined)) => Ok(Asking::Joined(
+                self.become_member(&joined.cluster, joined.node)?,
+            )),
+            Some(pb::join_reply::Outcome::Refused(why)) => Err(why),
+            Some(pb::join_reply::Outcome::Later(why)) => Ok(Asking::Later(why)),
+            Some(pb::join_reply::Outcome::NotLeader(pb::NotLeader {
+                leader: Some(leader),
+            })) => Ok(Asking::Elsewhere(leader.address)),
+            Some(pb::join_reply::Outcome::NotLeader(_)) | None => {
+                Ok(Asking::Later("no leader is known there".to_owned()))
+            }
+        }
+    }
+
+    /// From here on this volume is that node, for ever.
+    fn become_member(&self, cluster: &str, node: u64) -> Result<Identity, String> {
+        let mut file = self.file.lock();
+        file.cluster = Some(cluster.to_owned());
+        file.node = Some(node);
+        file.write(&self.options.data_dir)
+            .map_err(|error| chain(&storage("write the file NODE", error)))?;
+        file.identity()
+            .ok_or_else(|| "the file NODE is incomplete".to_owned())
+    }
+
+    /// Idempotent: a crash at any point is made good by the next start.
+    async fn finish_founding(
+        self: &Arc<Node>,
+        member: &Member,
+        admin: &Login,
+        token: &TokenId,
+        hash: &TokenHash,
+    ) -> Result<(), String> {
+        let initialized = member
+            .raft
+            .is_initialized()
+            .await
+            .map_err(|error| error.to_string())?;
+        if !initialized {
+            let me = self.as_member(&member.identity);
+            let members = std::collections::BTreeMap::from([(member.identity.node, me)]);
+            member
+                .raft
+                .initialize(members)
+                .await
+                .map_err(|error| format!("the cluster could not be founded: {error}"))?;
+        }
+        let installation = self
+            .state
+            .folded(&StreamId::Installation)
+            .map_err(|error| chain(&error))?;
+        if matches!(&*installation.state, StreamState::Installation(Some(found)) if !found.nodes.is_empty())
+        {
+            return Ok(());
+        }
+        let found = Command::Found {
+            cluster: member.identity.cluster.clone(),
+            history: uuid::Uuid::new_v4().to_string(),
+            admin: admin.clone(),
+            token: token.clone(),
+            hash: *hash,
+        };
+        if installation.position == 0 {
+            self.execute_for_the_cluster(found)
+                .await
+                .map_err(|error| chain(&error))?;
+        }
+        let admit = Command::AdmitNode {
+            incarnation: member.identity.incarnation.clone(),
+        };
+        self.execute_for_the_cluster(admit)
+            .await
+            .map_err(|error| chain(&error))?;
+        tracing::info!(cluster = member.identity.cluster, "the cluster was founded");
+        Ok(())
+    }
+
+    async fn execute_for_the_cluster(
+        self: &Arc<Node>,
+        command: Command,
+    ) -> Result<(), ExecuteError> {
+        let request = Request {
+            actor: Actor::default(),
+            request: RequestId(*uuid::Uuid::new_v4().as_bytes()),
+            command,
+        };
+        self.execute(request, Instant::now() + FOUND_WITHIN)
+            .await
+            .map(drop)
+    }
+
+    fn as_member(&self, identity: &Identity) -> types::Member {
+        types::Member {
+            address: self.options.peer_address.clone(),
+            incarnation: identity.incarnation.clone(),
+            name: self.options.name.clone(),
+        }
+    }
+
+    /// On the leader: gives the volume its node id and makes it a learner; asking again is the same asking.
+    pub(crate) async fn admit(self: &Arc<Node>, join: pb::JoinRequest) -> JoinAnswer {
+        let Some(member) = self.member() else {
+            return JoinAnswer::Later("this node is in no cluster".to_owned());
+        };
+        if !member.raft.is_leader() {
+            return JoinAnswer::NotLeader(member.leader());
+        }
+        if join.state_format != STATE_FORMAT {
+            return JoinAnswer::Refused(format!(
+                "the node {} (release {}) reads state format {}, this cluster has {STATE_FORMAT}; run the same release on all nodes",
+                join.name, join.release, join.state_format
+            ));
+        }
+        if join.address.is_empty() || join.incarnation.is_empty() {
+            return JoinAnswer::Refused(
+                "a node must say its peer address and incarnation to join".to_owned(),
+            );
+        }
+        let admit = Command::AdmitNode {
+            incarnation: join.incarnation.clone(),
+        };
+        if let Err(error) = self.execute_for_the_cluster(admit).await {
+            return JoinAnswer::Later(chain(&error));
+        }
+        let Ok(Some(node)) = self.admitted(&join.incarnation) else {
+            return JoinAnswer::Later("the node's id is not known here yet".to_owned());
+        };
+        let joining = types::Member {
+            address: join.address,
+            incarnation: join.incarnation,
+            name: join.name,
+        };
+        match timeout_at(
+            Instant::now() + ASK_WITHIN * 5,
+            member.raft.add_learner(node, joining, false),
+        )
+        .await
+        {
+            Ok(Ok(_)) => JoinAnswer::Joined {
+                node,
+                cluster: member.identity.cluster.clone(),
+                members: member.members(),
+            },
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+                JoinAnswer::NotLeader(member.leader())
+            }
+            Ok(Err(error)) => JoinAnswer::Later(error.to_string()),
+            Err(_) => JoinAnswer::Later("no majority answered in time".to_owned()),
+        }
+    }
+
+    fn admitted(&self, incarnation: &str) -> Result<Option<u64>, crate::store::StorageError> {
+        let installation = self.state.folded(&StreamId::Installation)?;
+        let StreamState::Installation(Some(installation)) = &*installation.state else {
+            return Ok(None);
+        };
+        Ok(installation
+            .nodes
+            .iter()
+            .find(|node| node.incarnation == incarnation)
+            .map(|node| node.node))
+    }
+}
+
+enum Asking {
+    Joined(Identity),
+    Elsewhere(String),
+    Later(String),
+}
+
+/// An error with its causes, for a person.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,64 @@
+//! `data/NODE`: which node of which cluster this volume is. Written when it founds or joins a cluster, and the same ever after.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::peer::Identity;
+use crate::store::write_durably;
+
+const FILE_NAME: &str = "NODE";
+
+/// A volume gets its incarnation before it is admitted, so that asking again is the same asking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeFile {
+    format: u32,
+    pub(crate) incarnation: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<u64>,
+    /// Removed from its cluster: it must never speak for this id again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) removed: bool,
+}
+
+impl NodeFile {
+    /// Reads it, or writes a fresh one with an incarnation of its own.
+    pub(crate) fn open(data_dir: &Path) -> io::Result<NodeFile> {
+        match std::fs::read(data_dir.join(FILE_NAME)) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let incarnation = uuid::Uuid::new_v4().simple().to_string();
+                let file = NodeFile {
+                    format: 1,
+                    incarnation,
+                    cluster: None,
+                    node: None,
+                    removed: false,
+                };
+                file.write(data_dir)?;
+                Ok(file)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// On disk when it returns.
+    pub(crate) fn write(&self, data_dir: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        text.push(b'\n');
+        write_durably(&data_dir.join(FILE_NAME), &text)
+    }
+
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let (cluster, node) = (self.cluster.clone()?, self.node?);
+        Some(Identity {
+            cluster,
+            node,
+            incarnation: self.incarnation.clone(),
+        })
+    }
+}

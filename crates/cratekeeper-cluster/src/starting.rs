@@ -1,0 +1,276 @@
+//! Starting a node: what is checked and opened before anything is served, and what the peer service is given.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{ExecuteError, MembershipError, NodeOptions, StartError};
+use crate::membership::REMOVED;
+use crate::node::{Member, Node, storage};
+use crate::node_file::NodeFile;
+use crate::peer::{
+    self, AppliedReport, Asked, Dialer, Invitation, JoinAnswer, Joined, NoQuorum, PeerHost,
+    TlsFiles,
+};
+use crate::raft::log_store::LogStore;
+use crate::raft_thread::RaftThread;
+use crate::store::{STATE_FORMAT, State};
+
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(600);
+
+struct Stores {
+    log: LogStore,
+    state: State,
+}
+
+impl Node {
+    pub(crate) async fn start(options: NodeOptions) -> Result<Arc<Node>, StartError> {
+        let thread =
+            RaftThread::start().map_err(|error| storage("start the Raft runtime", error))?;
+        let file = open_volume(&options.data_dir)?;
+        let tls = options
+            .tls
+            .as_ref()
+            .map(TlsFiles::read)
+            .transpose()
+            .map_err(StartError::Refused)?;
+        // Connections and the peer service live on the Raft runtime, whoever uses them.
+        let listen = options.peer_listen;
+        let dialer_tls = tls.clone();
+        let bound = thread
+            .spawn(async move { (peer::bind(listen).await, Dialer::new(dialer_tls)) })
+            .await;
+        let (bound, dialer) =
+            bound.map_err(|error| storage("start the peer service", io::Error::other(error)))?;
+        let bound = bound.map_err(|error| {
+            StartError::Refused(format!(
+                "the peer address {listen} cannot be listened on: {error}"
+            ))
+        })?;
+        // Both exist before NODE names a node: from then on a missing one means a lost volume.
+        let log = LogStore::open(&options.data_dir.join("raftlog"))
+            .map_err(|error| storage("open the Raft log", error))?;
+        let state = State::open(
+            &options.data_dir.join("state"),
+            options.folded_crates_max,
+            options.index_cache_bytes,
+        )
+        .map_err(|error| storage("open the state", error))?;
+        let node = Node::new(options, file, Stores { log, state }, dialer, thread);
+        let (host, failing) = (node.host.clone(), node.clone());
+        node.thread.spawn(async move {
+            if let Err(why) = bound.serve(host, tls).await {
+                failing.fail(why);
+            }
+        });
+        let entering = node.clone();
+        node.thread.spawn(async move {
+            if let Err(why) = entering.enter().await
+                && !entering.stopping.is_cancelled()
+            {
+                entering.fail(why);
+            }
+        });
+        Ok(node)
+    }
+
+    fn new(
+        options: NodeOptions,
+        file: NodeFile,
+        stores: Stores,
+        dialer: Dialer,
+        thread: RaftThread,
+    ) -> Arc<Node> {
+        let reports = watch::Sender::new(AppliedReport::default());
+        let invitations = watch::Sender::new(None);
+        let stopping = CancellationToken::new();
+        let host = Arc::new(PeerHost {
+            incarnation: file.incarnation.clone(),
+            name: options.name.clone(),
+            state_format: STATE_FORMAT,
+            incoming: options.data_dir.join("incoming"),
+            applied: reports.subscribe(),
+            invite: accept_invitations(&invitations),
+            stopping: stopping.clone(),
+            joined: OnceLock::new(),
+            receiving: Arc::default(),
+        });
+        Arc::new(Node {
+            options,
+            file: Mutex::new(file),
+            state: Arc::new(stores.state),
+            log: Mutex::new(Some(stores.log)),
+            member: OnceLock::new(),
+            host,
+            dialer,
+            reports,
+            invitations,
+            turns: Node::turns(),
+            draining: AtomicBool::new(false),
+            caught_up: AtomicBool::new(false),
+            was_member: AtomicBool::new(false),
+            failure: watch::Sender::new(None),
+            stopping,
+            thread,
+        })
+    }
+
+    /// From here on the peer service answers for a member. It holds the node weakly: the node owns the service, not the reverse.
+    pub(crate) fn serve_members(self: &Arc<Node>, member: &Member) {
+        let node = Arc::downgrade(self);
+        let with = |node: &Weak<Node>| node.upgrade();
+        let [execute, read_index, remove, hand_over, join, status] =
+            std::array::from_fn(|_| node.clone());
+        let joined = Joined {
+            identity: member.identity.clone(),
+            raft: member.raft.clone(),
+            execute: Arc::new(move |request, deadline| {
+                let node = with(&execute);
+                async move {
+                    let node = node.ok_or(Asked::Failed(ExecuteError::Stopping))?;
+                    node.execute_here(&request, deadline).await
+                }
+                .boxed()
+            }),
+            read_index: Arc::new(move |deadline| {
+                let node = with(&read_index);
+                async move {
+                    let node = node.ok_or(Asked::Failed(NoQuorum))?;
+                    let member = node.member().ok_or(Asked::NotLeader(None))?;
+                    member.read_index(deadline).await
+                }
+                .boxed()
+            }),
+            status: Arc::new(move |_| {
+                let node = with(&status);
+                async move { node.and_then(|node| node.status_here().ok()) }.boxed()
+            }),
+            remove: Arc::new(move |target, deadline| {
+                let node = with(&remove);
+                async move {
+                    let node = node.ok_or(Asked::Failed(MembershipError::NoLeader))?;
+                    node.remove_here(target, deadline).await
+                }
+                .boxed()
+            }),
+            hand_over: Arc::new(move |to, deadline| {
+                let node = with(&hand_over);
+                async move {
+                    let node = node.ok_or(Asked::Failed(MembershipError::NoLeader))?;
+                    node.hand_over_here(to, deadline).await
+                }
+                .boxed()
+            }),
+            join: Arc::new(move |request| {
+                let node = with(&join);
+                let answer: BoxFuture<'static, JoinAnswer> = async move {
+                    match node {
+                        Some(node) => node.admit(request).await,
+                        None => JoinAnswer::Later("the node is stopping".to_owned()),
+                    }
+                }
+                .boxed();
+                answer
+            }),
+        };
+        // Set once: a node becomes a member once in its life.
+        let _ = self.host.joined.set(joined);
+    }
+
+    /// If this node leads and another voter answers, that one leads before this returns.
+    pub(crate) async fn step_aside(
+        self: &Arc<Node>,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        let Some(member) = self.member() else {
+            return Ok(());
+        };
+        if !member.raft.is_leader() || member.voters().len() < 2 {
+            return Ok(());
+        }
+        match self.hand_over_here(None, deadline).await {
+            Ok(_) | Err(Asked::NotLeader(_)) => Ok(()),
+            Err(Asked::Failed(error)) => Err(error),
+        }
+    }
+
+    /// See `Cluster::snapshot`.
+    pub(crate) async fn snapshot(self: &Arc<Node>) -> Result<u64, MembershipError> {
+        let member = self.member().ok_or(MembershipError::NoLeader)?;
+        let refused = |error: &dyn std::error::Error| MembershipError::Refused(error.to_string());
+        let wanted = self.state.applied();
+        member
+            .raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|error| refused(&error))?;
+        let wait = || member.raft.wait(Some(SNAPSHOT_WITHIN));
+        let made = wait()
+            .metrics(
+                |metrics| metrics.snapshot.is_some_and(|id| wanted <= id.index),
+                "the snapshot",
+            )
+            .await;
+        let index = made
+            .map_err(|_| MembershipError::Unfinished)?
+            .snapshot
+            .map_or(wanted, |id| id.index);
+        member
+            .raft
+            .trigger()
+            .purge_log(index)
+            .await
+            .map_err(|error| refused(&error))?;
+        let purged = wait()
+            .metrics(
+                |metrics| metrics.purged.is_some_and(|id| index <= id.index),
+                "the purge",
+            )
+            .await;
+        purged
+            .map(|_| index)
+            .map_err(|_| MembershipError::Unfinished)
+    }
+}
+
+/// Only a node that was told to join takes an invitation; one that was told to found has its own plan.
+fn accept_invitations(invitations: &watch::Sender<Option<Invitation>>) -> peer::InviteFn {
+    let invitations = invitations.clone();
+    Arc::new(move |invitation| {
+        invitations.send_replace(Some(invitation));
+        Ok(())
+    })
+}
+
+/// A volume that was a node and has lost a part is not mended: the rest of the cluster still has what it had.
+fn open_volume(data_dir: &Path) -> Result<NodeFile, StartError> {
+    std::fs::create_dir_all(data_dir).map_err(|error| {
+        storage(
+            &format!("create the data directory {}", data_dir.display()),
+            error,
+        )
+    })?;
+    let file = NodeFile::open(data_dir).map_err(|error| storage("read the file NODE", error))?;
+    if file.removed {
+        return Err(StartError::Refused(REMOVED.to_owned()));
+    }
+    let whole = data_dir.join("raftlog").join("CURRENT").exists()
+        && data_dir.join("state").join("CURRENT").exists();
+    if file.node.is_some() && !whole {
+        return Err(StartError::Refused(format!(
+            "the volume at {} has lost its Raft log or its state; it must not continue as the node it was: start it with an empty data directory and it joins as a new node",
+            data_dir.display()
+        )));
+    }
+    Ok(file)
+}

@@ -1,0 +1,21 @@
+//! The state of a node on its own RocksDB: events, projections, what is applied. See `families.rs` for the schema.
+
+mod append;
+mod database;
+mod families;
+mod folded;
+mod generation;
+mod index_files;
+
+pub(crate) mod queries;
+mod rebuild;
+mod staged;
+mod state;
+
+pub(crate) use append::{Appended, append};
+pub(crate) use database::{Database, STATE_FORMAT, StorageError};
+pub(crate) use families::{Family, META_APPLIED, META_MEMBERSHIP};
+pub(crate) use generation::{sync_directory, sync_tree, write_durably};
+pub(crate) use rebuild::rebuild;
+pub(crate) use staged::Staged;
+pub(crate) use state::{Progress, State};
