@@ -204,8 +204,8 @@ fn said(status: Status) -> String {
 
 /// What went wrong, with its causes: tonic's own message is often only "transport error".
 pub(super) fn describe(status: &Status) -> String {
-    match std::error::Error::source(status) {
-        Some(source) => format!("{}: {}", status.message(), chain(source)),
+    match std::error::Error::source(status).and_then(std::error::Error::source) {
+        Some(cause) => format!("{}: {}", status.message(), chain(cause)),
         None => format!("{}: {}", status.code(), status.message()),
     }
 }

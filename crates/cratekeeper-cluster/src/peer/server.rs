@@ -360,3 +360,75 @@ fn malformed(error: Malformed) -> Status {
 fn stopped(fatal: impl std::fmt::Display) -> Status {
     Status::unavailable(format!("Raft has stopped here: {fatal}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::peer::host::Invitation;
+    use crate::peer::identity::Identity;
+    use crate::peer::peers::Peers;
+    use crate::peer::{Dialer, PeerNetwork};
+    use crate::raft::types::Member;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[tokio::test]
+    async fn a_node_in_no_cluster_says_so_can_be_invited_and_answers_no_member() {
+        let bound = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = bound.listener.local_addr().unwrap().to_string();
+        let (invited, mut invitations) = mpsc::unbounded_channel();
+        let (_reports, applied) = watch::channel(AppliedReport::default());
+        let host = Arc::new(PeerHost {
+            incarnation: "volume-b".into(),
+            name: "b".into(),
+            state_format: 1,
+            incoming: std::path::PathBuf::new(),
+            applied,
+            invite: Arc::new(move |invitation| {
+                invited.send(invitation).map_err(|_| "nobody waits".to_owned())
+            }),
+            stopping: CancellationToken::new(),
+            joined: OnceLock::new(),
+            receiving: Arc::default(),
+        });
+        let serving = tokio::spawn(bound.serve(host.clone(), None));
+
+        let dialer = Dialer::new(None);
+        let hello = dialer.hello(&address, pb::HelloRequest::default(), soon()).await.unwrap();
+        assert_eq!((hello.cluster, hello.incarnation.as_str()), (None, "volume-b"));
+
+        let invite = pb::InviteRequest {
+            cluster: "c1".into(),
+            peers: vec!["a:8081".into()],
+        };
+        let reply = dialer.invite(&address, invite, soon()).await.unwrap();
+        let accepted = pb::invite_reply::Outcome::Accepted("volume-b".into());
+        assert_eq!(reply.outcome, Some(accepted));
+        let invitation = Invitation {
+            cluster: "c1".into(),
+            peers: vec!["a:8081".into()],
+        };
+        assert_eq!(invitations.recv().await, Some(invitation));
+
+        let identity = Identity {
+            cluster: "c1".into(),
+            node: 1,
+            incarnation: "volume-a".into(),
+        };
+        let member = Member {
+            address,
+            incarnation: "volume-b".into(),
+            name: "b".into(),
+        };
+        let network = PeerNetwork::new(dialer, identity, Peers::new());
+        let why = network.status(2, &member, soon()).await.unwrap_err();
+        assert!(why.contains("this node is in no cluster yet"), "{why}");
+
+        host.stopping.cancel();
+        serving.await.unwrap().unwrap();
+    }
+}
