@@ -165,3 +165,139 @@ fn edits(from: &str, to: &str) -> usize {
     }
     row[to.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{toml_text, validate};
+
+    /// A configuration from the text of a file, `(name, value)` of the environment, and `--set`.
+    fn sources(
+        file: &str,
+        environment: &[(&str, &str)],
+        set: &[&str],
+    ) -> (tempfile::TempDir, Sources) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("cratekeeper.toml");
+        std::fs::write(&path, file).expect("a temporary file");
+        let environment = environment
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let set = set.iter().map(|&set| set.to_owned()).collect();
+        let sources = Sources {
+            file: Some(path),
+            environment,
+            set,
+        };
+        (directory, sources)
+    }
+
+    fn shown(file: &str, environment: &[(&str, &str)], set: &[&str]) -> String {
+        let (_directory, sources) = sources(file, environment, set);
+        let config = load(&sources).expect("a good configuration");
+        toml_text(&config).expect("a configuration can be shown")
+    }
+
+    fn refused(file: &str, environment: &[(&str, &str)], set: &[&str]) -> String {
+        let (directory, sources) = sources(file, environment, set);
+        let error = load(&sources).expect_err("a wrong configuration");
+        format!("{error:#}").replace(&directory.path().display().to_string(), "")
+    }
+
+    #[test]
+    fn defaults_give_way_to_the_file_the_file_to_the_environment_and_that_to_set() {
+        let file = "[http]\nlisten = \"1.1.1.1:1\"\njson_bytes_max = 1\n[node]\nname = \"file\"";
+        let environment = [
+            ("CRATEKEEPER_HTTP__JSON_BYTES_MAX", "2"),
+            ("CRATEKEEPER_NODE__NAME", "environment"),
+        ];
+        let shown = shown(file, &environment, &["node.name=set"]);
+        for line in [
+            "listen = \"1.1.1.1:1\"",
+            "json_bytes_max = 2",
+            "name = \"set\"",
+            "publish_in_flight_max = 32",
+        ] {
+            assert!(
+                shown.lines().any(|shown| shown == line),
+                "{line} in {shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_environment_gives_lists_with_commas_and_booleans_as_words() {
+        let environment = [
+            ("CRATEKEEPER_CLUSTER__PEERS", "a:1, b:2"),
+            ("CRATEKEEPER_PEER__INSECURE", "true"),
+            (
+                "CRATEKEEPER_REGISTRY__ALLOWED_REGISTRIES",
+                "sparse+https://a/",
+            ),
+            ("CRATEKEEPER_TARBALLS__REDIRECT_SECONDS", "60"),
+        ];
+        let shown = shown("", &environment, &["registry.reserved_names=[\"x\"]"]);
+        let shown: toml::Table = shown.parse().expect("TOML is shown");
+        assert_eq!(shown["cluster"]["peers"].to_string(), "[\"a:1\", \"b:2\"]");
+        assert_eq!(shown["peer"]["insecure"].as_bool(), Some(true));
+        assert_eq!(
+            shown["registry"]["allowed_registries"].to_string(),
+            "[\"sparse+https://a/\"]"
+        );
+        assert_eq!(shown["registry"]["reserved_names"].to_string(), "[\"x\"]");
+        assert_eq!(shown["tarballs"]["redirect_seconds"].as_integer(), Some(60));
+    }
+
+    #[test]
+    fn what_the_command_line_and_kubernetes_put_into_the_environment_is_no_setting() {
+        let environment = [
+            ("CRATEKEEPER_TOKEN", "ck_x"),
+            ("CRATEKEEPER_SERVER", "http://x"),
+            ("CRATEKEEPER_SERVICE_PORT_HTTP", "8080"),
+            ("CRATEKEEPER_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ];
+        assert_eq!(shown("", &environment, &[]), shown("", &[], &[]));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_origin_and_the_one_that_was_meant() {
+        let file = "stray = 1\n[http]\nlissten = \"1.1.1.1:1\"\n[whatever]\nx = 1";
+        let environment = [("CRATEKEEPER_TARBALLS__BUKET", "b")];
+        insta::assert_snapshot!(refused(file, &environment, &["peer.public_url=x"]), @"");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_named_with_its_key() {
+        insta::assert_snapshot!(refused("[http]\njson_bytes_max = \"many\"", &[], &[]), @"");
+        insta::assert_snapshot!(refused("[cluster]\npeers = 3", &[], &[]), @"");
+        insta::assert_snapshot!(refused("", &[], &["listen=1"]), @"");
+        insta::assert_snapshot!(refused("", &[], &["http.listen"]), @"");
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_but_is_used() {
+        let file = "[tarballs]\nbucket = \"b\"\naccess_key_id = \"id\"\nsecret_access_key = \"SESAME\"\n[http]\npublic_url = \"https://crates.example.org\"\n[cluster]\nid = \"c\"\n[peer]\ninsecure = true";
+        let (_directory, sources) = sources(file, &[], &[]);
+        let config = load(&sources).expect("a good configuration");
+        let texts = [
+            toml_text(&config).expect("a configuration can be shown"),
+            crate::config::one_line(&config).expect("a configuration can be shown"),
+            format!("{config:?}"),
+        ];
+        for text in texts {
+            assert!(
+                !text.contains("SESAME") && text.contains("(hidden)"),
+                "{text}"
+            );
+        }
+        let settings = validate(&config).expect("a valid configuration");
+        let crate::config::TarballSettings::S3(options) = settings.tarballs else {
+            panic!("tarballs are in S3 by default");
+        };
+        assert_eq!(
+            options.credentials,
+            Some(("id".to_owned(), "SESAME".to_owned()))
+        );
+    }
+}

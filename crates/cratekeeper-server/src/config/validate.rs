@@ -352,3 +352,107 @@ fn seconds(key: &str, value: u64) -> anyhow::Result<Duration> {
     );
     Ok(Duration::from_secs(value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    const GOOD: [&str; 5] = [
+        "http.public_url=https://crates.example.org/",
+        "cluster.id=example",
+        "peer.insecure=true",
+        "tarballs.kind=disk",
+        "tarballs.directory=/srv/tarballs",
+    ];
+
+    fn judged(set: &[&str]) -> anyhow::Result<Settings> {
+        let set = GOOD.iter().chain(set).map(|&set| set.to_owned()).collect();
+        let sources = Sources {
+            set,
+            ..Sources::default()
+        };
+        validate(&load(&sources)?)
+    }
+
+    fn refused(set: &[&str]) -> String {
+        match judged(set) {
+            Ok(_) => "accepted".to_owned(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn a_good_configuration_becomes_what_each_part_uses() {
+        let settings = judged(&["peer.advertise=node-1.example.org:8081"]).expect("it is good");
+        assert_eq!(settings.http.public_url, "https://crates.example.org");
+        assert_eq!(
+            settings.http.rules.own_index_urls,
+            ["sparse+https://crates.example.org/index/"]
+        );
+        assert_eq!(settings.peer_address, "node-1.example.org:8081");
+        assert_eq!(settings.http.publish_deadline, Duration::from_secs(25));
+        assert_eq!(settings.raft.election_min, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn without_an_advertised_address_it_is_the_host_name_with_the_port() {
+        let settings = judged(&["peer.listen=0.0.0.0:7000"]).expect("it is good");
+        assert_eq!(settings.peer_address, format!("{}:7000", host_name()));
+    }
+
+    #[test]
+    fn plain_text_between_nodes_needs_a_word_or_the_loopback() {
+        assert!(
+            refused(&["peer.insecure=false"])
+                .starts_with("nodes would talk in plain text on 0.0.0.0:8081")
+        );
+        let loopback = ["peer.insecure=false", "peer.listen=127.0.0.1:0"];
+        assert_eq!(refused(&loopback), "accepted");
+    }
+
+    #[test]
+    fn a_refusal_names_the_key_the_value_and_what_would_be_right() {
+        let refusals = [
+            refused(&["node.data_dir=here"]),
+            refused(&["http.listen=8080"]),
+            refused(&["http.public_url=crates.example.org"]),
+            refused(&["http.tls_key=/k"]),
+            refused(&["http.publish_deadline_seconds=0"]),
+            refused(&["cluster.id=Example!"]),
+            refused(&["cluster.start=begin"]),
+            refused(&["cluster.peers=node-2"]),
+            refused(&["cluster.admin_token=ck_wrong"]),
+            refused(&["cluster.admin_login=An Admin"]),
+            refused(&["cluster.election_min_ms=300"]),
+            refused(&["tarballs.kind=s3"]),
+            refused(&["registry.read_access=nobody"]),
+            refused(&["registry.own_index_aliases=nowhere"]),
+            refused(&["log.level=loud=very"]),
+        ];
+        insta::assert_snapshot!(refusals.join("\n"), @"");
+    }
+
+    #[test]
+    fn a_secret_may_be_in_a_file_and_then_nowhere_else() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("secret");
+        std::fs::write(&file, "  SESAME\n").expect("a temporary file");
+        let name = file.to_str().expect("a temporary path is UTF-8");
+        let value = Secret::from("other".to_owned());
+        assert_eq!(
+            secret("key", None, Some(name))
+                .expect("it can be read")
+                .as_deref(),
+            Some("SESAME")
+        );
+        let both = secret("key", Some(&value), Some(name)).expect_err("one is enough");
+        assert_eq!(both.to_string(), "key and key_file are both set; keep one");
+        let absent = secret("key", None, Some("/nowhere")).expect_err("there is no such file");
+        assert!(
+            absent
+                .to_string()
+                .contains("`/nowhere`, which key_file names")
+        );
+    }
+}

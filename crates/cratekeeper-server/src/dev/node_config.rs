@@ -118,3 +118,107 @@ fn merge(config: &mut Table, over: Table) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load, validate};
+    use crate::dev::plan;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        dev: DevArguments,
+    }
+
+    /// Plans and writes the nodes of `arguments` as a start does.
+    fn start(path: &std::path::Path, arguments: &[&str]) -> Vec<NodeEntry> {
+        let line = std::iter::once("dev").chain(arguments.iter().copied());
+        let arguments = Line::parse_from(line).dev;
+        let directory = Directory::open(path).expect("nobody else uses it");
+        let kept = directory.nodes().expect("nodes can be read");
+        let count = arguments.nodes.unwrap_or(1);
+        let entries =
+            plan::entries(&directory, arguments.http, count, &kept).expect("ports are free");
+        let url = plan::public_url(entries[0].http);
+        for entry in &entries {
+            write(&directory, entry, &entries, &url, &arguments).expect("it can be written");
+        }
+        directory.write_nodes(&entries).expect("it can be written");
+        entries
+    }
+
+    fn text(path: &std::path::Path, entry: &NodeEntry, entries: &[NodeEntry]) -> String {
+        let mut text = std::fs::read_to_string(&entry.config).expect("it was written");
+        for entry in entries {
+            for (name, address) in [
+                ("HTTP", entry.http),
+                ("PEER", entry.peer),
+                ("OPS", entry.ops),
+            ] {
+                text = text.replace(&address.to_string(), &format!("{name}-{}", entry.node));
+            }
+        }
+        let id = std::fs::read_to_string(path.join("cluster-id")).expect("it was written");
+        text.replace(id.trim(), "CLUSTER")
+            .replace(&path.display().to_string(), "DIR")
+    }
+
+    #[test]
+    fn the_first_node_founds_and_the_others_join() {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let entries = start(
+            scratch.path(),
+            &[
+                "--nodes",
+                "2",
+                "--http",
+                "127.0.0.1:0",
+                "--set",
+                "registry.read_access=authenticated",
+            ],
+        );
+        insta::assert_snapshot!(text(scratch.path(), &entries[0], &entries), @"");
+        insta::assert_snapshot!(text(scratch.path(), &entries[1], &entries), @"");
+        for entry in &entries {
+            let sources = Sources {
+                file: Some(entry.config.clone()),
+                ..Sources::default()
+            };
+            let config = load(&sources).expect("it has known keys only");
+            validate(&config).expect("it is good");
+        }
+    }
+
+    #[test]
+    fn the_same_directory_again_keeps_ports_identity_and_token() {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let read =
+            |name| std::fs::read_to_string(scratch.path().join(name)).expect("it was written");
+        let first = start(scratch.path(), &["--http", "127.0.0.1:0"]);
+        let (id, token) = (read("cluster-id"), read("admin-token"));
+        let second = start(scratch.path(), &["--http", "127.0.0.1:0", "--nodes", "3"]);
+        assert_eq!(second[..1], first[..]);
+        assert_eq!((read("cluster-id"), read("admin-token")), (id, token));
+    }
+
+    #[test]
+    fn only_the_owner_reads_the_administrators_token() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        start(scratch.path(), &["--http", "127.0.0.1:0"]);
+        let token = std::fs::metadata(scratch.path().join("admin-token")).expect("it was written");
+        assert_eq!(token.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_port_that_was_taken_meanwhile_is_replaced() {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let first = start(scratch.path(), &["--http", "127.0.0.1:0"]);
+        let _taken = std::net::TcpListener::bind(first[0].peer).expect("it was free");
+        let second = start(scratch.path(), &["--http", "127.0.0.1:0"]);
+        assert_ne!(second[0].peer, first[0].peer);
+        assert_eq!(second[0].ops, first[0].ops);
+    }
+}
