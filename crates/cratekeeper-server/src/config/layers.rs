@@ -141,13 +141,13 @@ fn present_keys(merged: &Value) -> Vec<(String, Option<&str>)> {
 
 /// The known key that differs least, if it is near enough to be what was meant.
 fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
-    // A key without its section is looked for in every section.
-    let distance = |known: &str| {
-        let bare = known.split_once('.').map_or(known, |(_, bare)| bare);
-        edits(key, known).min(edits(key.split_once('.').map_or(key, |(_, key)| key), bare) + 1)
-    };
-    let (distance, nearest) = known.iter().map(|known| (distance(known), known)).min()?;
-    (distance <= 4).then_some(nearest.as_str())
+    let bare = |key: &'a str| key.split_once('.').map_or(key, |(_, bare)| bare);
+    let wanted = key.split_once('.').map_or(key, |(_, bare)| bare);
+    // The right key in the wrong section is near, too.
+    let distance = |known: &'a str| edits(key, known).min(edits(wanted, bare(known)) + 1);
+    let distances = known.iter().map(|known| (distance(known), known.as_str()));
+    let (distance, nearest) = distances.min()?;
+    (distance <= 2.max(wanted.len() / 3)).then_some(nearest)
 }
 
 /// How many letters have to be put in, taken out or replaced to come from one to the other.
@@ -200,9 +200,18 @@ mod tests {
     }
 
     fn refused(file: &str, environment: &[(&str, &str)], set: &[&str]) -> String {
-        let (directory, sources) = sources(file, environment, set);
+        let (_directory, sources) = sources(file, environment, set);
         let error = load(&sources).expect_err("a wrong configuration");
-        format!("{error:#}").replace(&directory.path().display().to_string(), "")
+        let text = format!("{error:#}");
+        // The path is shown relative to where the test runs.
+        let words = text.split_inclusive(char::is_whitespace).map(|word| {
+            if word.trim().ends_with("/cratekeeper.toml") {
+                word.replace(word.trim(), "FILE")
+            } else {
+                word.to_owned()
+            }
+        });
+        words.collect()
     }
 
     #[test]
@@ -264,12 +273,18 @@ mod tests {
     fn an_unknown_key_is_named_with_its_origin_and_the_one_that_was_meant() {
         let file = "stray = 1\n[http]\nlissten = \"1.1.1.1:1\"\n[whatever]\nx = 1";
         let environment = [("CRATEKEEPER_TARBALLS__BUKET", "b")];
-        insta::assert_snapshot!(refused(file, &environment, &["peer.public_url=x"]), @"");
+        insta::assert_snapshot!(refused(file, &environment, &["peer.public_url=x"]), @r"
+        `http.lissten` in FILE is not a key of the configuration; did you mean `http.listen`?
+        `peer.public_url` is not a key of the configuration; did you mean `http.public_url`?
+        `stray` in FILE is not a key of the configuration
+        `tarballs.buket` in the environment is not a key of the configuration; did you mean `tarballs.bucket`?
+        `whatever.x` in FILE is not a key of the configuration
+        ");
     }
 
     #[test]
     fn a_value_of_the_wrong_kind_is_named_with_its_key() {
-        insta::assert_snapshot!(refused("[http]\njson_bytes_max = \"many\"", &[], &[]), @"");
+        insta::assert_snapshot!(refused("[http]\njson_bytes_max = \"many\"", &[], &[]), @r#"read the configuration: invalid type: string "many", expected an integer for key `http.json_bytes_max` in FILE"#);
         insta::assert_snapshot!(refused("[cluster]\npeers = 3", &[], &[]), @"");
         insta::assert_snapshot!(refused("", &[], &["listen=1"]), @"");
         insta::assert_snapshot!(refused("", &[], &["http.listen"]), @"");

@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use cratekeeper_cluster::{PeerTls, RaftOptions};
 use cratekeeper_domain::{CrateName, Login, Policy, Rules, TokenText};
 use cratekeeper_tarballs::S3Options;
+use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::file::{Cluster, ConfigFile, Http, Log, Peer, Registry, Tarballs};
@@ -52,7 +53,7 @@ fn host_name() -> String {
 }
 
 fn address(key: &str, text: &str) -> anyhow::Result<SocketAddr> {
-    text.parse().with_context(|| {
+    text.parse().ok().with_context(|| {
         format!("{key} is `{text}`; write an IP address and a port, such as `0.0.0.0:8080`")
     })
 }
@@ -121,7 +122,7 @@ fn public_url(text: Option<&str>) -> anyhow::Result<String> {
             "http.public_url is `{text}`; write an http or https URL without query, such as `https://crates.example.org`"
         )
     };
-    let url = Url::parse(text).with_context(wrong)?;
+    let url = Url::parse(text).ok().with_context(wrong)?;
     ensure!(
         matches!(url.scheme(), "http" | "https")
             && url.query().is_none()
@@ -337,8 +338,11 @@ fn log(log: &Log) -> anyhow::Result<LogSettings> {
         "json" => LogFormat::Json,
         other => bail!("log.format is `{other}`; write `text` or `json`"),
     };
-    tracing_subscriber::EnvFilter::try_new(&log.level)
-        .with_context(|| format!("log.level is `{}`; write `info`, or directives", log.level))?;
+    ensure!(
+        EnvFilter::try_new(&log.level).is_ok(),
+        "log.level is `{}`; write `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,cratekeeper_cluster=debug`",
+        log.level
+    );
     Ok(LogSettings {
         format,
         level: log.level.clone(),
@@ -430,7 +434,23 @@ mod tests {
             refused(&["registry.own_index_aliases=nowhere"]),
             refused(&["log.level=loud=very"]),
         ];
-        insta::assert_snapshot!(refusals.join("\n"), @"");
+        insta::assert_snapshot!(refusals.join("\n"), @r#"
+        node.data_dir is `here`; write an absolute path
+        http.listen is `8080`; write an IP address and a port, such as `0.0.0.0:8080`
+        http.public_url is `crates.example.org`; write an http or https URL without query, such as `https://crates.example.org`
+        http.tls_certificate and http.tls_key go together; set both or neither
+        http.publish_deadline_seconds is 0; write 1 to 604800 seconds
+        cluster.id is `Example!`; write 1 to 64 of `a-z 0-9 - _ .`
+        cluster.start is `begin`; write `found` or `join`
+        cluster.peers has `node-2`; write a host and a port, such as `cratekeeper-0.example.org:8081`
+        cluster.admin_token: that is not a token of this registry: one starts with `ck_` and has 52 characters; copy it again or ask an administrator for a new one
+        cluster.admin_login: `An Admin` is not a login: use 1 to 64 of the characters a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit
+        cluster.heartbeat_ms, election_min_ms and election_max_ms are 250, 300 and 2000; at least two heartbeats must fit into the shortest election timeout, and the longest must be longer
+        tarballs.bucket is not set; name the bucket, or use tarballs.kind = "disk" with a directory
+        registry.read_access is `nobody`; write `public` or `authenticated`
+        `nowhere` under registry is not an index URL; write it as cargo's configuration has it, such as `sparse+https://crates.example.org/index/`
+        log.level is `loud=very`; write `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,cratekeeper_cluster=debug`
+        "#);
     }
 
     #[test]

@@ -179,8 +179,60 @@ mod tests {
                 "registry.read_access=authenticated",
             ],
         );
-        insta::assert_snapshot!(text(scratch.path(), &entries[0], &entries), @"");
-        insta::assert_snapshot!(text(scratch.path(), &entries[1], &entries), @"");
+        insta::assert_snapshot!(text(scratch.path(), &entries[0], &entries), @r##"
+        # Written by `cratekeeper dev` at every start; change something with `--set section.key=value`.
+
+        [cluster]
+        admin_token_file = "DIR/admin-token"
+        id = "CLUSTER"
+        peers = ["PEER-2"]
+        start = "found"
+
+        [http]
+        listen = "HTTP-1"
+        public_url = "http://HTTP-1"
+
+        [log]
+        level = "info"
+
+        [node]
+        data_dir = "DIR/node-1/data"
+        name = "node-1"
+
+        [ops]
+        listen = "OPS-1"
+
+        [peer]
+        advertise = "PEER-1"
+        listen = "PEER-1"
+
+        [registry]
+        read_access = "authenticated"
+
+        [tarballs]
+        directory = "DIR/tarballs"
+        kind = "disk"
+        "##);
+        let second = text(scratch.path(), &entries[1], &entries);
+        let own: Vec<&str> = second
+            .lines()
+            .filter(|line| line.contains("-2") || line.contains("start") || line.contains("PEER-1"))
+            .collect();
+        insta::assert_snapshot!(own.join("\n"), @r#"
+        # Written by `cratekeeper dev` at every start; change something with `--set section.key=value`.
+        peers = ["PEER-1"]
+        start = "join"
+        listen = "HTTP-2"
+        data_dir = "DIR/node-2/data"
+        name = "node-2"
+        listen = "OPS-2"
+        advertise = "PEER-2"
+        listen = "PEER-2"
+        "#);
+        assert!(
+            !second.contains("admin_token"),
+            "only the founder needs the token"
+        );
         for entry in &entries {
             let sources = Sources {
                 file: Some(entry.config.clone()),
