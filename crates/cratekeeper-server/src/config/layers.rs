@@ -285,9 +285,9 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_kind_is_named_with_its_key() {
         insta::assert_snapshot!(refused("[http]\njson_bytes_max = \"many\"", &[], &[]), @r#"read the configuration: invalid type: string "many", expected an integer for key `http.json_bytes_max` in FILE"#);
-        insta::assert_snapshot!(refused("[cluster]\npeers = 3", &[], &[]), @"");
-        insta::assert_snapshot!(refused("", &[], &["listen=1"]), @"");
-        insta::assert_snapshot!(refused("", &[], &["http.listen"]), @"");
+        insta::assert_snapshot!(refused("[cluster]\npeers = 3", &[], &[]), @"read the configuration: invalid type: integer `3`, expected a list of strings, or one string with commas for key `cluster.peers`");
+        insta::assert_snapshot!(refused("", &[], &["listen=1"]), @"`listen` is not a key of the configuration; write it as section.key=value");
+        insta::assert_snapshot!(refused("", &[], &["http.listen"]), @"`http.listen` does not set anything; write it as section.key=value");
     }
 
     #[test]
