@@ -207,3 +207,54 @@ impl Account {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::{Registry, krate, login, token};
+
+    #[test]
+    fn every_role_allows_what_it_says() {
+        let allowed = |role: Role| Scope::ALL.map(|scope| role.allows(scope));
+        assert_eq!(allowed(Role::Admin), [true; 6]);
+        assert_eq!(
+            allowed(Role::Publisher),
+            [true, true, true, true, true, false]
+        );
+        assert_eq!(
+            allowed(Role::Reader),
+            [false, false, false, false, true, false]
+        );
+        for role in [Role::Admin, Role::Publisher, Role::Reader] {
+            assert_eq!(Role::parse(role.as_str()), Ok(role));
+        }
+        insta::assert_snapshot!(Role::parse("owner").unwrap_err(), @"`owner` is not a role: use admin, publisher or reader");
+    }
+
+    #[test]
+    fn crate_patterns_limit_changes_and_not_reads() {
+        let mut registry = Registry::with(&[("alice", Role::Publisher)]);
+        registry.token("alice", "team", |token| {
+            if let Event::TokenIssued { scopes, crates, .. } = token {
+                *scopes = vec![Scope::Read, Scope::Yank];
+                *crates = vec![CratePattern::parse("team-*").unwrap()];
+            }
+        });
+        let account = registry.view.account(&login("alice")).unwrap();
+        let (token, other) = (token("team"), krate("serde"));
+        assert_eq!(
+            account.authorize(&token, Scope::Read, Some(&other), 0),
+            Ok(())
+        );
+        assert!(
+            account
+                .authorize(&token, Scope::Yank, Some(&other), 0)
+                .is_err()
+        );
+        assert!(
+            account
+                .authorize(&token, Scope::Yank, Some(&krate("team_x")), 0)
+                .is_ok()
+        );
+    }
+}

@@ -31,3 +31,18 @@ impl std::fmt::Display for Checksum {
         write!(f, "{}", hex::encode(self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_lower_case_hex() {
+        let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Checksum::of(b"abc").to_string(), text);
+        assert_eq!(Checksum::parse(text), Ok(Checksum::of(b"abc")));
+        insta::assert_snapshot!(Checksum::parse(&text.to_uppercase()).unwrap_err(), @"`BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD` is not a checksum: a SHA-256 is written as 64 lower-case hex digits");
+        assert!(Checksum::parse(&text[1..]).is_err());
+        assert!(Checksum::parse("").is_err());
+    }
+}

@@ -136,3 +136,59 @@ impl Command {
         names.into_iter().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DependencyKind;
+    use crate::story::{dependency, facts, krate, login, publish_facts};
+
+    #[test]
+    fn a_decision_reads_the_caller_and_whatever_is_named() {
+        let actor = Actor {
+            login: Some(login("alice")),
+            token: None,
+        };
+        let reads = |command: Command, actor: &Actor| -> Vec<String> {
+            command
+                .reads(actor)
+                .iter()
+                .map(StreamId::to_string)
+                .collect()
+        };
+        let logins = vec![login("bob"), login("alice")];
+        let add = Command::AddOwners {
+            krate: krate("Foo-Bar"),
+            logins,
+        };
+        assert_eq!(
+            reads(add, &actor),
+            ["crate:foo_bar", "account:alice", "account:bob"]
+        );
+        let admit = Command::AdmitNode {
+            incarnation: String::new(),
+        };
+        assert_eq!(reads(admit, &Actor::default()), ["installation"]);
+    }
+
+    #[test]
+    fn only_dependencies_users_need_must_be_known() {
+        let mut facts = facts("foo", "1.0.0");
+        let renamed = crate::Dependency {
+            package: Some("Right-Pad".to_owned()),
+            ..dependency("pad")
+        };
+        let dev = crate::Dependency {
+            kind: DependencyKind::Dev,
+            ..dependency("dev")
+        };
+        let elsewhere = crate::Dependency {
+            registry: Some("x".to_owned()),
+            ..dependency("else")
+        };
+        facts.dependencies = vec![renamed, dependency("bar"), dev, elsewhere];
+        let names = publish_facts(facts, "").dependency_names();
+        let names: Vec<&str> = names.iter().map(CanonicalName::as_str).collect();
+        assert_eq!(names, ["bar", "right_pad"]);
+    }
+}

@@ -138,3 +138,63 @@ pub fn index_path(lower_name: &str) -> String {
         _ => format!("{}/{}/{lower_name}", part(0, 2), part(2, 2)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::story::{NOW_MS, dependency, facts};
+
+    fn line(facts: &VersionFacts) -> String {
+        let line = render_index_line(facts, &Checksum([0xab; 32]), false, NOW_MS);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn every_field_is_written_out() {
+        assert_snapshot!(line(&facts("Foo-Bar", "1.0.0+meta")), @r#"{"name":"Foo-Bar","vers":"1.0.0+meta","deps":[],"cksum":"abababababababababababababababababababababababababababababababab","features":{},"yanked":false,"links":null,"pubtime":"2025-11-21T04:40:00Z"}"#);
+    }
+
+    #[test]
+    fn normal_dependencies_come_first_among_those_of_one_name() {
+        let mut facts = facts("foo", "1.0.0");
+        let mut renamed = dependency("json");
+        renamed.package = Some("serde_json".to_owned());
+        renamed.registry = Some("https://example.com/index".to_owned());
+        renamed.target = Some("cfg(unix)".to_owned());
+        facts.dependencies = vec![renamed, dependency("bar"), dependency("bar")];
+        facts.dependencies[1].kind = DependencyKind::Dev;
+        facts.rust_version = Some("1.70".to_owned());
+        facts.links = Some("z".to_owned());
+        assert_snapshot!(line(&facts), @r#"{"name":"foo","vers":"1.0.0","deps":[{"name":"bar","req":"^1","features":[],"optional":false,"default_features":true,"target":null,"kind":"normal"},{"name":"bar","req":"^1","features":[],"optional":false,"default_features":true,"target":null,"kind":"dev"},{"name":"json","req":"^1","features":[],"optional":false,"default_features":true,"target":"cfg(unix)","kind":"normal","registry":"https://example.com/index","package":"serde_json"}],"cksum":"abababababababababababababababababababababababababababababababab","features":{},"yanked":false,"links":"z","rust_version":"1.70","pubtime":"2025-11-21T04:40:00Z"}"#);
+    }
+
+    #[test]
+    fn the_schema_follows_what_is_used() {
+        let mut facts = facts("foo", "1.0.0");
+        facts
+            .features
+            .insert("std".to_owned(), vec!["bar?/std".to_owned()]);
+        assert!(line(&facts).ends_with("\"v\":2}\n"));
+        facts.dependencies.push(dependency("bar"));
+        facts.dependencies[0].artifact = Some(vec!["bin".to_owned()]);
+        assert!(line(&facts).ends_with("\"v\":3}\n"));
+    }
+
+    #[test]
+    fn times_are_truncated_to_seconds() {
+        assert_eq!(utc_seconds(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc_seconds(1_709_210_096_999), "2024-02-29T12:34:56Z");
+        assert_eq!(utc_seconds(u64::MAX), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn files_lie_where_cargo_looks() {
+        let paths = ["a", "ab", "foo", "serde", "serde_json"].map(index_path);
+        assert_eq!(
+            paths,
+            ["1/a", "2/ab", "3/f/foo", "se/rd/serde", "se/rd/serde_json"]
+        );
+    }
+}

@@ -15,6 +15,8 @@ mod manifest;
 mod name;
 mod publish_frame;
 mod rejection;
+#[cfg(test)]
+mod story;
 mod stream;
 mod tarball;
 mod token;

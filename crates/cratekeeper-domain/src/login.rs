@@ -35,3 +35,29 @@ impl std::fmt::Display for Login {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_short_and_plain() {
+        for good in ["a", "0", "alice", "ci-bot_2.x", &"a".repeat(64)] {
+            assert_eq!(Login::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "-a",
+            ".a",
+            "Alice",
+            "a b",
+            "github:a",
+            "é",
+            "a\n",
+            &"a".repeat(65),
+        ] {
+            assert!(Login::parse(bad).is_err(), "{bad}");
+        }
+        insta::assert_snapshot!(Login::parse("Al\nice").unwrap_err(), @r"`Al\nice` is not a login: use 1 to 64 of the characters a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit");
+    }
+}

@@ -134,3 +134,39 @@ pub(crate) const WINDOWS_DEVICES: [&str; 24] = [
     "aux", "com0", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "con",
     "lpt0", "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9", "nul", "prn",
 ];
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    #[test]
+    fn names_are_ascii_and_start_with_a_letter() {
+        for good in ["a", "serde_json", "Foo-Bar2", &"a".repeat(64)] {
+            assert_eq!(CrateName::parse(good).unwrap().as_str(), good);
+        }
+        let refused = |text: &str| CrateName::parse(text).unwrap_err().sentence;
+        assert_snapshot!(refused(""), @"the crate name is empty: choose one that starts with a letter");
+        assert_snapshot!(refused("1a"), @"the crate name `1a` must start with an ASCII letter");
+        assert_snapshot!(refused("_a"), @"the crate name `_a` must start with an ASCII letter");
+        assert_snapshot!(refused("a/../b"), @"the crate name `a/../b` contains '/': use only ASCII letters, digits, `-` and `_`");
+        assert_snapshot!(refused("naïve"), @"the crate name `naïve` contains 'ï': use only ASCII letters, digits, `-` and `_`");
+        assert_snapshot!(refused(&"a".repeat(65)), @"the crate name `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` is too long: it has 65 characters, at most 64 are allowed");
+    }
+
+    #[test]
+    fn canonical_names_are_lower_case_with_underscores() {
+        let canonical = CrateName::parse("Foo-Bar_x").unwrap().canonical();
+        assert_eq!(canonical.as_str(), "foo_bar_x");
+        assert_eq!(CanonicalName::parse("foo_bar_x"), Ok(canonical));
+        assert_snapshot!(CanonicalName::parse("Foo-Bar").unwrap_err(), @"`Foo-Bar` is not a canonical crate name: that would be `foo_bar`");
+    }
+
+    #[test]
+    fn the_operator_may_reserve_names_too() {
+        let name = CrateName::parse("acme-core").unwrap();
+        assert_eq!(name.refuse_reserved(&[]), Ok(()));
+        assert_snapshot!(name.refuse_reserved(&["Acme_Core".to_owned()]).unwrap_err(), @"the crate name `acme-core` is reserved: the operators of this registry reserved it; choose another name");
+    }
+}

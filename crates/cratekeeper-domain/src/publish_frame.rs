@@ -130,3 +130,71 @@ fn refuse_too_large(part: &str, bytes: u32, bytes_max: u32) -> Result<(), Reject
         ),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(json: &[u8], tarball: &[u8]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for part in [json, tarball] {
+            body.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            body.extend_from_slice(part);
+        }
+        body
+    }
+
+    fn read(body: &[u8], piece_bytes: usize) -> Result<(Vec<u8>, Vec<u8>), Rejection> {
+        let mut frame = PublishFrame::new(100, 200);
+        let mut tarball = Vec::new();
+        for piece in body.chunks(piece_bytes) {
+            tarball.extend_from_slice(frame.feed(piece)?);
+        }
+        Ok((frame.finish()?, tarball))
+    }
+
+    fn refused(body: &[u8]) -> String {
+        let refused = read(body, 7).unwrap_err();
+        format!("{:?}: {refused}", refused.kind)
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_is_read_however_it_is_cut(
+            json in prop::collection::vec(any::<u8>(), 0..100),
+            tarball in prop::collection::vec(any::<u8>(), 1..200),
+            piece_bytes in 1_usize..50,
+        ) {
+            let body = frame(&json, &tarball);
+            prop_assert_eq!(read(&body, piece_bytes), Ok((json, tarball)));
+        }
+
+        #[test]
+        fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&body, 9);
+        }
+    }
+
+    #[test]
+    fn lengths_are_checked_before_the_parts_arrive() {
+        assert_snapshot!(refused(&u32::MAX.to_le_bytes()), @"TooLarge: the JSON has 4294967295 bytes, this registry takes at most 100; leave out what users do not need (`exclude` in Cargo.toml), or ask its operators for a higher limit");
+        let mut body = frame(b"{}", b"");
+        body.truncate(6);
+        body.extend_from_slice(&201_u32.to_le_bytes());
+        assert_snapshot!(refused(&body), @"TooLarge: the tarball has 201 bytes, this registry takes at most 200; leave out what users do not need (`exclude` in Cargo.toml), or ask its operators for a higher limit");
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_refused() {
+        let body = frame(b"{}", b"tarball");
+        assert_snapshot!(refused(&[]), @"Invalid: the request ended too early: the length of its JSON is missing; try again");
+        assert_snapshot!(refused(&body[..5]), @"Invalid: the request ended too early: 1 bytes of its JSON are missing; try again");
+        assert_snapshot!(refused(&body[..8]), @"Invalid: the request ended too early: the length of its tarball is missing; try again");
+        assert_snapshot!(refused(&body[..12]), @"Invalid: the request ended too early: 5 bytes of its tarball are missing; try again");
+        assert_snapshot!(refused(&[body.as_slice(), b"x"].concat()), @"Invalid: the request goes on after its tarball; publish with `cargo publish`");
+        assert_snapshot!(refused(&frame(b"{}", b"")), @"Invalid: the request has no tarball; publish with `cargo publish`");
+    }
+}

@@ -66,3 +66,19 @@ impl StreamState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_have_a_stored_form() {
+        for text in ["crate:serde_json", "account:alice", "installation"] {
+            assert_eq!(StreamId::parse(text).unwrap().to_string(), text);
+        }
+        for bad in ["crate:Foo", "crate:", "account:A", "installation:", ""] {
+            assert!(StreamId::parse(bad).is_err(), "{bad}");
+        }
+        insta::assert_snapshot!(StreamId::parse("team:x").unwrap_err(), @"`team:x` is not a stream: write `crate:name`, `account:login` or `installation`");
+    }
+}

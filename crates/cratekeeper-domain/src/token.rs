@@ -208,3 +208,72 @@ impl std::fmt::Display for CratePattern {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    #[test]
+    fn a_token_has_one_length_and_a_check_suffix() {
+        assert_snapshot!(TokenText::from_random([0; 32]).as_str(), @"ck_00000000000000000000000000000000000000000000kUfeQ");
+        assert_snapshot!(TokenText::from_random([255; 32]).as_str(), @"ck_yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp11urkgQ");
+        let text = TokenText::from_random([7; 32]);
+        assert_eq!(TokenText::parse(text.as_str()), Ok(text.clone()));
+        assert_eq!(
+            text.hash().0,
+            crate::Checksum::of(text.as_str().as_bytes()).0
+        );
+        assert!(!format!("{text:?}").contains(text.as_str()));
+    }
+
+    #[test]
+    fn a_mistyped_token_is_refused_and_not_repeated() {
+        let text = TokenText::from_random([7; 32]);
+        for at in 0..text.as_str().len() {
+            let mut mistyped = text.as_str().as_bytes().to_vec();
+            mistyped[at] = if mistyped[at] == b'x' { b'y' } else { b'x' };
+            let mistyped = String::from_utf8(mistyped).unwrap();
+            let refused = TokenText::parse(&mistyped).unwrap_err();
+            assert!(!refused.sentence.contains(&mistyped));
+        }
+        assert_snapshot!(TokenText::parse("ck_é").unwrap_err(), @"that is not a token of this registry: one starts with `ck_` and has 52 characters; copy it again or ask an administrator for a new one");
+        assert_snapshot!(TokenId::parse(text.as_str()).unwrap_err(), @"that is not a token id: it has 16 lower-case hex digits; list the account's tokens to see them");
+    }
+
+    #[test]
+    fn scopes_have_names() {
+        for scope in Scope::ALL {
+            assert_eq!(Scope::parse(scope.as_str()), Ok(scope));
+        }
+        assert_snapshot!(Scope::parse("write").unwrap_err(), @"`write` is not a scope: use one of publish-new, publish-update, yank, change-owners, read, admin");
+    }
+
+    #[test]
+    fn patterns_match_in_canonical_form() {
+        let pattern = |text| CratePattern::parse(text).unwrap();
+        let name = |text| CrateName::parse(text).unwrap();
+        assert!(pattern("Foo-Bar").matches(&name("foo_bar")));
+        assert!(!pattern("foo").matches(&name("foo_bar")));
+        assert!(pattern("foo-*").matches(&name("Foo_bar")));
+        assert!(!pattern("foo-*").matches(&name("foo")));
+        assert!(pattern("*").matches(&name("anything")));
+        assert_snapshot!(CratePattern::parse("a*b").unwrap_err(), @"`a*b` is not a crate pattern: write a crate name, or the beginning of one followed by `*`");
+    }
+
+    #[test]
+    fn patterns_cover_what_is_narrower() {
+        let covers = |wide, narrow| {
+            let parse = |text| CratePattern::parse(text).unwrap();
+            parse(wide).covers(&parse(narrow))
+        };
+        assert!(covers("*", "*"));
+        assert!(covers("*", "foo"));
+        assert!(covers("foo-*", "Foo_bar*"));
+        assert!(covers("foo", "FOO"));
+        assert!(!covers("foo", "foo*"));
+        assert!(!covers("foo-*", "foo*"));
+        assert!(!covers("foo-*", "*"));
+    }
+}

@@ -40,3 +40,21 @@ impl std::fmt::Display for Version {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    #[test]
+    fn versions_are_semantic_and_bounded() {
+        let version = Version::parse("1.2.3-rc.1+linux").unwrap();
+        assert_eq!(version.to_string(), "1.2.3-rc.1+linux");
+        assert_eq!(version.without_build().to_string(), "1.2.3-rc.1");
+        assert_snapshot!(Version::parse("1.2").unwrap_err(), @"`1.2` is not a semantic version: unexpected end of input while parsing minor version number; write it like `1.2.3` or `1.2.3-rc.1`");
+        assert_snapshot!(Version::parse("../1.0.0").unwrap_err(), @"`../1.0.0` is not a semantic version: unexpected character '.' while parsing major version number; write it like `1.2.3` or `1.2.3-rc.1`");
+        let long = format!("1.0.0-{}", "a".repeat(150));
+        assert_snapshot!(Version::parse(&long).unwrap_err(), @"the version `1.0.0-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…` is too long: at most 150 characters are allowed");
+    }
+}

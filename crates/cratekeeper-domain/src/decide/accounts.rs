@@ -74,3 +74,47 @@ fn validate_name(name: Option<&str>) -> Result<(), Rejection> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::story::{Registry, login};
+    use crate::{Command, Role};
+
+    fn registry() -> Registry {
+        Registry::with(&[("alice", Role::Publisher), ("root", Role::Admin)])
+    }
+
+    fn create(text: &str, name: Option<&str>) -> Command {
+        Command::CreateAccount {
+            login: login(text),
+            name: name.map(ToOwned::to_owned),
+            role: Role::Reader,
+        }
+    }
+
+    #[test]
+    fn an_administrator_creates_accounts() {
+        let mut registry = registry();
+        assert_snapshot!(registry.ask("alice", create("bob", None)), @"Forbidden: the account `alice` has the role publisher, which does not allow `admin`; ask an administrator");
+        assert_snapshot!(registry.ask("root", create("bob", Some("Bob"))), @r#"account:bob AccountCreated { login: Login("bob"), name: Some("Bob"), role: Reader }"#);
+        assert_snapshot!(registry.repeat("root", create("bob", Some("Bob"))), @"nothing to do");
+        assert_snapshot!(registry.ask("root", create("bob", Some("Bob"))), @"Conflict: the account `bob` already exists; choose another login");
+        assert_snapshot!(registry.ask("root", create("eve", Some("two\nlines"))), @"Invalid: the account's name must be one line of at most 128 characters");
+    }
+
+    #[test]
+    fn an_administrator_disables_and_enables_others() {
+        let mut registry = registry();
+        let disable = |text| Command::DisableAccount { login: login(text) };
+        let enable = |text| Command::EnableAccount { login: login(text) };
+        assert_snapshot!(registry.ask("alice", disable("root")), @"Forbidden: the account `alice` has the role publisher, which does not allow `admin`; ask an administrator");
+        assert_snapshot!(registry.ask("root", disable("root")), @"Forbidden: you are `root` and cannot disable your own account; ask another administrator");
+        assert_snapshot!(registry.ask("root", disable("bob")), @"Missing: there is no account `bob`; check the spelling");
+        assert_snapshot!(registry.ask("root", disable("alice")), @"account:alice AccountDisabled");
+        assert_snapshot!(registry.ask("root", disable("alice")), @"nothing to do");
+        assert_snapshot!(registry.ask("root", enable("alice")), @"account:alice AccountEnabled");
+        assert_snapshot!(registry.ask("root", enable("alice")), @"nothing to do");
+    }
+}

@@ -115,3 +115,68 @@ fn admit(incarnation: &str, installation: &Installation) -> Decision {
     };
     Ok(vec![(StreamId::Installation, admitted)])
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::story::{Registry, login, token};
+    use crate::{Command, Role, TokenHash};
+
+    fn found(cluster: &str) -> Command {
+        Command::Found {
+            cluster: cluster.to_owned(),
+            history: "h1".to_owned(),
+            admin: login("root"),
+            token: token("root's token"),
+            hash: TokenHash([1; 32]),
+        }
+    }
+
+    fn admit(incarnation: &str) -> Command {
+        Command::AdmitNode {
+            incarnation: incarnation.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_founded_once() {
+        let mut registry = Registry::with(&[]);
+        assert_snapshot!(registry.ask_itself(admit("a")), @"Conflict: the cluster is not founded yet");
+        assert_snapshot!(registry.ask_itself(found("one")), @r#"
+        installation ClusterFounded { cluster: "one", history: "h1" }
+        installation FeatureLevelRaised { level: 1 }
+        account:root AccountCreated { login: Login("root"), name: None, role: Admin }
+        account:root TokenIssued `founding` [publish-new publish-update yank change-owners read admin] []
+        "#);
+        assert_snapshot!(registry.ask_itself(found("one")), @"nothing to do");
+        assert_snapshot!(registry.ask_itself(found("two")), @"Conflict: the cluster `one` was founded here already; start with an empty data directory to found another");
+    }
+
+    #[test]
+    fn node_ids_count_up_and_belong_to_one_volume() {
+        let mut registry = Registry::with(&[]);
+        registry.ask_itself(found("one"));
+        assert_snapshot!(registry.ask_itself(admit("a")), @r#"installation NodeAdmitted { node: 1, incarnation: "a" }"#);
+        assert_snapshot!(registry.ask_itself(admit("b")), @r#"installation NodeAdmitted { node: 2, incarnation: "b" }"#);
+        assert_snapshot!(registry.ask_itself(admit("a")), @"nothing to do");
+        assert_snapshot!(registry.ask_itself(admit("")), @"Invalid: a node's incarnation has 1 to 128 characters");
+    }
+
+    #[test]
+    fn the_feature_level_only_rises() {
+        let mut registry = Registry::with(&[]);
+        registry.ask_itself(found("one"));
+        let raise = |level| Command::RaiseFeatureLevel { level };
+        assert_snapshot!(registry.ask_itself(raise(2)), @"installation FeatureLevelRaised { level: 2 }");
+        assert_snapshot!(registry.ask_itself(raise(2)), @"nothing to do");
+        assert_snapshot!(registry.ask_itself(raise(1)), @"Conflict: the feature level is 2 and never goes back to 1");
+    }
+
+    #[test]
+    fn clients_ask_for_none_of_it() {
+        let mut registry = Registry::with(&[("root", Role::Admin)]);
+        assert_snapshot!(registry.ask("root", found("mine")), @"Forbidden: `root` cannot ask for this: only the cluster itself founds, admits nodes and raises its feature level");
+        assert_snapshot!(registry.ask("root", admit("a")), @"Forbidden: `root` cannot ask for this: only the cluster itself founds, admits nodes and raises its feature level");
+    }
+}

@@ -101,3 +101,78 @@ fn in_stream(name: &CrateName, events: Vec<Event>) -> Vec<(StreamId, Event)> {
         .map(|event| (stream.clone(), event))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::story::{Registry, krate, login, publish};
+    use crate::{Command, Role};
+
+    fn registry() -> Registry {
+        let mut registry = Registry::with(&[
+            ("alice", Role::Publisher),
+            ("bob", Role::Publisher),
+            ("carol", Role::Publisher),
+            ("root", Role::Admin),
+        ]);
+        registry.ask("alice", publish("foo", "1.0.0", "a"));
+        registry
+    }
+
+    fn add(logins: &[&str]) -> Command {
+        Command::AddOwners {
+            krate: krate("foo"),
+            logins: logins.iter().map(|text| login(text)).collect(),
+        }
+    }
+
+    fn remove(logins: &[&str]) -> Command {
+        Command::RemoveOwners {
+            krate: krate("foo"),
+            logins: logins.iter().map(|text| login(text)).collect(),
+        }
+    }
+
+    #[test]
+    fn an_owner_adds_accounts_that_exist() {
+        let mut registry = registry();
+        assert_snapshot!(registry.ask("bob", add(&["bob"])), @"Forbidden: the crate `foo` is owned by alice; ask them to run `cargo owner --add bob foo`");
+        assert_snapshot!(registry.ask("alice", add(&["dave"])), @"Missing: there is no account `dave`; an administrator can create it");
+        assert_snapshot!(registry.ask("alice", add(&["bob", "bob", "alice"])), @r#"crate:foo OwnerAdded { login: Login("bob") }"#);
+        assert_snapshot!(registry.ask("alice", add(&["bob"])), @"nothing to do");
+        assert_snapshot!(registry.ask("carol", add(&["carol"])), @"Forbidden: the crate `foo` is owned by alice and bob; ask one of them to run `cargo owner --add carol foo`");
+        registry.ask(
+            "root",
+            Command::DisableAccount {
+                login: login("carol"),
+            },
+        );
+        assert_snapshot!(registry.ask("alice", add(&["carol"])), @"Invalid: the account `carol` is disabled; an administrator can enable it");
+    }
+
+    #[test]
+    fn an_administrator_stands_in_for_an_owner() {
+        assert_snapshot!(registry().ask("root", add(&["carol"])), @r#"crate:foo OwnerAdded { login: Login("carol") }"#);
+    }
+
+    #[test]
+    fn owners_are_removed_but_never_the_last() {
+        let mut registry = registry();
+        assert_snapshot!(registry.ask("alice", remove(&["alice"])), @"Invalid: the crate `foo` would be left without an owner; add another one first");
+        assert_snapshot!(registry.ask("alice", remove(&["bob"])), @"Invalid: `bob` is not an owner of the crate `foo`, which is owned by alice");
+        assert_snapshot!(registry.ask("alice", remove(&[])), @"nothing to do");
+        registry.ask("alice", add(&["bob", "carol"]));
+        assert_snapshot!(registry.ask("alice", remove(&["alice"])), @r#"crate:foo OwnerRemoved { login: Login("alice") }"#);
+        assert_snapshot!(registry.repeat("alice", remove(&["alice"])), @"nothing to do");
+        assert_snapshot!(registry.ask("alice", remove(&["alice"])), @"Forbidden: the crate `foo` is owned by bob and carol; ask one of them to run `cargo owner --add alice foo`");
+        assert_snapshot!(registry.ask("bob", remove(&["bob", "carol"])), @"Invalid: the crate `foo` would be left without an owner; add another one first");
+    }
+
+    #[test]
+    fn lists_are_bounded() {
+        let many: Vec<String> = (0..51).map(|n| format!("user-{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_snapshot!(registry().ask("alice", add(&many)), @"Invalid: the request names 51 owners, at most 50 are allowed; split it");
+    }
+}

@@ -97,3 +97,74 @@ fn published_version<'a>(
         Some(existing) => Ok(existing),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::story::{Registry, krate, publish, version};
+    use crate::{Command, Role};
+
+    fn registry() -> Registry {
+        let mut registry = Registry::with(&[
+            ("alice", Role::Publisher),
+            ("bob", Role::Publisher),
+            ("root", Role::Admin),
+        ]);
+        registry.ask("alice", publish("foo", "1.0.0+linux", "a"));
+        registry
+    }
+
+    fn yank(text: &str) -> Command {
+        let (krate, version) = (krate("foo"), version(text));
+        Command::Yank { krate, version }
+    }
+
+    fn unyank(text: &str) -> Command {
+        let (krate, version) = (krate("foo"), version(text));
+        Command::Unyank { krate, version }
+    }
+
+    fn remove(text: &str, reason: &str) -> Command {
+        Command::RemoveVersion {
+            krate: krate("foo"),
+            version: version(text),
+            reason: reason.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_owner_yanks_and_unyanks() {
+        let mut registry = registry();
+        assert_snapshot!(registry.ask("alice", unyank("1.0.0")), @"nothing to do");
+        assert_snapshot!(registry.ask("alice", yank("1.0.0")), @r#"crate:foo VersionYanked { version: Version(Version { major: 1, minor: 0, patch: 0, build: BuildMetadata("linux") }) }"#);
+        assert_snapshot!(registry.ask("alice", yank("1.0.0+linux")), @"nothing to do");
+        assert_snapshot!(registry.ask("root", unyank("1.0.0")), @r#"crate:foo VersionUnyanked { version: Version(Version { major: 1, minor: 0, patch: 0, build: BuildMetadata("linux") }) }"#);
+    }
+
+    #[test]
+    fn nobody_else_does() {
+        let mut registry = registry();
+        assert_snapshot!(registry.ask("bob", yank("1.0.0")), @"Forbidden: the crate `foo` is owned by alice; ask them to run `cargo owner --add bob foo`");
+        assert_snapshot!(registry.ask("bob", unyank("1.0.0")), @"Forbidden: the crate `foo` is owned by alice; ask them to run `cargo owner --add bob foo`");
+    }
+
+    #[test]
+    fn what_does_not_exist_cannot_be_yanked() {
+        let mut registry = registry();
+        assert_snapshot!(registry.ask("alice", yank("2.0.0")), @"Missing: the crate `foo` has no version 2.0.0; check which ones it has");
+        let (krate, version) = (krate("bar"), version("1.0.0"));
+        assert_snapshot!(registry.ask("alice", Command::Yank { krate, version }), @"Missing: there is no crate `bar` in this registry; check the spelling");
+    }
+
+    #[test]
+    fn an_administrator_removes_for_good() {
+        let mut registry = registry();
+        assert_snapshot!(registry.ask("alice", remove("1.0.0", "mine")), @"Forbidden: the account `alice` has the role publisher, which does not allow `admin`; ask an administrator");
+        assert_snapshot!(registry.ask("root", remove("2.0.0", "gone")), @"Missing: the crate `foo` has no version 2.0.0; check which ones it has");
+        assert_snapshot!(registry.ask("root", remove("1.0.0", &"x".repeat(1_001))), @"Invalid: the reason is too long: at most 1000 characters are kept");
+        assert_snapshot!(registry.ask("root", remove("1.0.0", "a secret in it")), @r#"crate:foo VersionRemoved { version: Version(Version { major: 1, minor: 0, patch: 0, build: BuildMetadata("linux") }), reason: "a secret in it" }"#);
+        assert_snapshot!(registry.ask("root", remove("1.0.0", "a secret in it")), @"nothing to do");
+        assert_snapshot!(registry.ask("alice", yank("1.0.0")), @"Missing: version 1.0.0 of `foo` was removed by an administrator");
+    }
+}
