@@ -5,18 +5,23 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use cratekeeper_cluster::{Executed, Request};
+use cratekeeper_cluster::{Executed, Presented, ReadError, Request};
 use cratekeeper_domain::{
-    Account, Actor, Command, CrateName, Rejection, RejectionKind, RequestId, Scope, Token, TokenId,
-    TokenText,
+    Account, Actor, Command, CrateName, Rejection, RejectionKind, RequestId, Scope, Token,
+    TokenHash, TokenId, TokenText,
 };
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::envelope::AskedBy;
 use super::error::ApiError;
+use super::limits::{TOKEN_CONFIRMATION_TIME_MAX, TOKEN_CONFIRMATIONS_MAX};
 use super::time::now_ms;
 use crate::app::{App, ReadAccess};
+
+static CONFIRMATIONS: Semaphore = Semaphore::const_new(TOKEN_CONFIRMATIONS_MAX);
 
 /// Somebody with a known token. Says nothing yet about what it allows: see [`Caller::require`].
 pub(crate) struct Caller {
@@ -61,7 +66,7 @@ impl Caller {
         Ok(app.cluster.execute(request, deadline).await?)
     }
 
-    fn identify(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
+    async fn identify(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
         let header = parts.headers.get(AUTHORIZATION).ok_or_else(|| {
             unauthenticated(format!(
                 "this needs a token: see {}/me for how to get one, then run `cargo login`",
@@ -72,10 +77,13 @@ impl Caller {
             .to_str()
             .map_err(|_| unauthenticated("the `authorization` header is not printable ASCII"))?;
         let hash = token_in(text)?.hash();
-        let presented = app
-            .cluster
-            .token(&hash)?
-            .ok_or_else(|| unauthenticated("this registry does not know this token; it may belong to another registry, or its account is gone"))?;
+        let presented = match app.cluster.token(&hash)? {
+            Some(presented) => presented,
+            None => confirmed(app, &hash).await?,
+        };
+        if let Some(asked_by) = parts.extensions.get::<AskedBy>() {
+            asked_by.set(presented.account.login.as_str());
+        }
         Ok(Caller {
             account: presented.account,
             token: presented.token,
@@ -88,11 +96,34 @@ impl Caller {
     }
 }
 
+/// Looks again behind everything acknowledged so far: the token may have been issued on another node a moment ago, and to call
+/// it unknown would be wrong.
+async fn confirmed(app: &App, hash: &TokenHash) -> Result<Presented, ApiError> {
+    let unknown = || {
+        unauthenticated("this registry does not know this token; log in with one that it issued")
+    };
+    // Made-up tokens must not become a flood of questions to the leader.
+    let Ok(_place) = CONFIRMATIONS.try_acquire() else {
+        return Err(unknown().into());
+    };
+    let deadline = Instant::now() + TOKEN_CONFIRMATION_TIME_MAX;
+    match app.cluster.barrier(deadline).await {
+        Ok(()) => {}
+        Err(ReadError::Behind | ReadError::NotReady) => {
+            return Err(ApiError::unavailable(
+                "whether this token is valid cannot be found out at the moment; try again",
+            ));
+        }
+        Err(error @ ReadError::Storage(_)) => return Err(error.into()),
+    }
+    Ok(app.cluster.token(hash)?.ok_or_else(unknown)?)
+}
+
 impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Caller, ApiError> {
-        Caller::identify(parts, app)
+        Caller::identify(parts, app).await
     }
 }
 
@@ -106,9 +137,9 @@ impl FromRequestParts<Arc<App>> for Reader {
         match app.settings.read_access {
             ReadAccess::Public => {}
             // Crate patterns bound what a token changes, not what it reads: dependencies lie outside them.
-            ReadAccess::Authenticated => {
-                Caller::identify(parts, app)?.require(Scope::Read, None)?
-            }
+            ReadAccess::Authenticated => Caller::identify(parts, app)
+                .await?
+                .require(Scope::Read, None)?,
         }
         Ok(Reader)
     }
@@ -121,7 +152,7 @@ impl FromRequestParts<Arc<App>> for Admin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Admin, ApiError> {
-        let caller = Caller::identify(parts, app)?;
+        let caller = Caller::identify(parts, app).await?;
         caller.require(Scope::Admin, None)?;
         Ok(Admin(caller))
     }

@@ -37,8 +37,14 @@ pub(crate) async fn download(
         whole(Body::empty(), entry.tarball_bytes)
     } else {
         match app.tarballs.get(&entry.checksum).await? {
-            Download::Redirect(url) => return found(&url),
+            Download::Redirect(url) => {
+                metrics::counter!("cratekeeper_downloads_total", "source" => "redirect")
+                    .increment(1);
+                return found(&url);
+            }
             Download::Stream { bytes, stream } => {
+                metrics::counter!("cratekeeper_downloads_total", "source" => "stream").increment(1);
+                metrics::counter!("cratekeeper_download_bytes_total").increment(bytes);
                 let checksum = entry.checksum;
                 let stream = stream.inspect(move |piece| {
                     if let Err(error) = piece {

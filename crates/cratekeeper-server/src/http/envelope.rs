@@ -1,6 +1,6 @@
 //! What every request gets and every answer carries: an id, a line in the log, a measurement, and errors as JSON.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -18,57 +18,105 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// One of the few headers that cargo prints when a request failed.
 const PRINTED_BY_CARGO: HeaderName = HeaderName::from_static("x-amz-request-id");
 
+/// Where [`super::caller`] leaves the login for the log line.
+#[derive(Clone, Default)]
+pub(crate) struct AskedBy(Arc<OnceLock<String>>);
+
+impl AskedBy {
+    pub(crate) fn set(&self, login: &str) {
+        // Only the first extractor of a request sets it, and all would say the same.
+        let _already = self.0.set(login.to_owned());
+    }
+}
+
 /// Wraps a request from its first byte to the head of its answer.
 pub(crate) async fn envelope(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
     let id = new_request_id();
-    let id_text = hex::encode(id.0);
+    let asked_by = AskedBy::default();
+    let asked = Asked::new(&request, id, asked_by.clone());
     request.extensions_mut().insert(id);
-    let method = method_label(request.method());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let client_request = client_request_id(request.headers());
+    request.extensions_mut().insert(asked_by);
 
-    let mut response = error::render(next.run(request).await, &id_text);
+    let mut response = error::render(next.run(request).await, &asked.id);
     if error::asks_for_token(&response) {
         let challenge = format!("Cargo login_url=\"{}/me\"", app.settings.public_url);
         if let Ok(challenge) = HeaderValue::from_str(&challenge) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
     }
-    if let Ok(value) = HeaderValue::from_str(&id_text) {
-        response.headers_mut().insert(REQUEST_ID, value.clone());
-        response.headers_mut().insert(PRINTED_BY_CARGO, value);
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&asked.id) {
+        headers.insert(REQUEST_ID, value.clone());
+        headers.insert(PRINTED_BY_CARGO, value);
     }
-    response
-        .headers_mut()
-        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-
-    let elapsed = started.elapsed();
-    let status = response.status().as_u16();
-    measure(method, &route, status, elapsed.as_secs_f64());
-    tracing::info!(
-        request = id_text,
-        client_request,
-        method,
-        route,
-        status,
-        duration_ms = elapsed.as_secs_f64() * 1000.0,
-        "answered"
-    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    asked.answered(response.status().as_u16());
     response
 }
 
-fn measure(method: &'static str, route: &str, status: u16, seconds: f64) {
+/// A request under way, for its log line and its measurements.
+struct Asked {
+    id: String,
+    /// The client's own id for it.
+    client_id: Option<String>,
+    method: &'static str,
+    route: String,
+    started: Instant,
+    by: AskedBy,
+    /// The status, once there is one.
+    status: Option<u16>,
+}
+
+impl Asked {
+    fn new(request: &Request, id: RequestId, by: AskedBy) -> Asked {
+        metrics::gauge!("cratekeeper_http_requests_in_flight").increment(1.0);
+        let route = request.extensions().get::<MatchedPath>();
+        Asked {
+            id: hex::encode(id.0),
+            client_id: client_request_id(request.headers()),
+            method: method_label(request.method()),
+            route: route.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned()),
+            started: Instant::now(),
+            by,
+            status: None,
+        }
+    }
+
+    fn answered(mut self, status: u16) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Asked {
+    /// Here, because a client that hangs up ends the request without an answer, and that is worth a line too.
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        metrics::gauge!("cratekeeper_http_requests_in_flight").decrement(1.0);
+        let status = self
+            .status
+            .map_or_else(|| "none".to_owned(), |it| it.to_string());
+        measure(self.method, &self.route, &status, elapsed.as_secs_f64());
+        tracing::info!(
+            request = self.id,
+            client_request = self.client_id,
+            method = self.method,
+            route = self.route,
+            status,
+            login = self.by.0.get(),
+            duration_ms = elapsed.as_secs_f64() * 1000.0,
+            "answered"
+        );
+    }
+}
+
+fn measure(method: &'static str, route: &str, status: &str, seconds: f64) {
     metrics::counter!(
         "cratekeeper_http_requests_total",
-        "method" => method, "route" => route.to_owned(), "status" => status.to_string()
+        "method" => method, "route" => route.to_owned(), "status" => status.to_owned()
     )
     .increment(1);
     metrics::histogram!(

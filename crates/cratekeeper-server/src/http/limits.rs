@@ -44,3 +44,7 @@ pub(crate) const MEMBERSHIP_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A request id of the client's, kept in our log line beside ours.
 pub(crate) const CLIENT_REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// Asking the leader whether a token unknown here exists: a few at once, briefly.
+pub(crate) const TOKEN_CONFIRMATIONS_MAX: usize = 8;
+pub(crate) const TOKEN_CONFIRMATION_TIME_MAX: Duration = Duration::from_secs(1);
