@@ -18,15 +18,20 @@ use super::error::{ApiError, no_route, panicked};
 use super::events::StreamPlaces;
 use super::publish::PublishPlaces;
 use super::{
-    accounts, cluster, crates, download, events, index, me, owners, publish, search, tokens, yank,
+    accounts, cluster, crates, download, events, index, me, owners, publish, search, spool, tokens,
+    yank,
 };
 use crate::app::App;
 
 /// Less than this fits one packet anyway.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
-/// Every route of the public port.
+/// Every route of the public port. Called once, at the start: uploads of an earlier process are cleared away.
 pub(crate) fn router(app: Arc<App>) -> Router {
+    if let Err(error) = spool::prepare(&app.settings.spool_dir) {
+        // Reads work without it, and each publish will say what is wrong.
+        tracing::error!(%error, directory = %app.settings.spool_dir.display(), "no uploads can be taken");
+    }
     let places = PublishPlaces::new(app.settings.publish_in_flight_max);
     let request_timeout = app.settings.request_timeout;
     quick_routes()

@@ -1,19 +1,28 @@
 //! A tarball being received: a temporary file, hashed on the way, gone when it is dropped.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use cratekeeper_domain::Checksum;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
-use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_blocking;
+
+/// Makes the directory ready, and empty: what is in it was being received when the process ended.
+pub(crate) fn prepare(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir_all(directory)
+}
 
 /// Being written.
 pub(crate) struct Spool {
     file: NamedTempFile,
-    writer: File,
+    writer: tokio::fs::File,
     hasher: Sha256,
     bytes: u64,
 }
@@ -36,7 +45,7 @@ impl Spool {
         let (file, writer) = created.await.map_err(io::Error::other)??;
         Ok(Spool {
             file,
-            writer: File::from_std(writer),
+            writer: tokio::fs::File::from_std(writer),
             hasher: Sha256::new(),
             bytes: 0,
         })
@@ -68,6 +77,16 @@ impl Spooled {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_a_dead_process_was_receiving_is_cleared_away() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spool = directory.path().join("uploads");
+        prepare(&spool).expect("created");
+        fs::write(spool.join("upload-left"), "x").expect("written");
+        prepare(&spool).expect("cleared");
+        assert_eq!(fs::read_dir(&spool).expect("a directory").count(), 0);
+    }
+
     #[tokio::test]
     async fn a_spooled_file_has_the_bytes_and_their_checksum_and_disappears() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -77,16 +96,14 @@ mod tests {
         let spooled = spool.finish().await.expect("finished");
 
         assert_eq!(spooled.bytes, 6);
-        assert_eq!(std::fs::read(spooled.path()).expect("readable"), b"abcdef");
+        assert_eq!(fs::read(spooled.path()).expect("readable"), b"abcdef");
         assert_eq!(
             spooled.checksum.to_string(),
             "bef57ec7f53a6d40beb640a780a639c83bc29ac8a9816f1fc6c5c6dcd93c4721"
         );
         drop(spooled);
         assert_eq!(
-            std::fs::read_dir(directory.path())
-                .expect("a directory")
-                .count(),
+            fs::read_dir(directory.path()).expect("a directory").count(),
             0
         );
     }
