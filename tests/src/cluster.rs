@@ -107,6 +107,7 @@ impl Cluster {
         set(&mut settings, "cluster.admin_token_file", token_file.into());
         set(&mut settings, "cluster.id", "tests".into());
         set(&mut settings, "peer.insecure", true.into());
+        set(&mut settings, "log.level", "info,openraft=warn".into());
         store_settings(&mut settings, &setup.store, &scratch);
 
         let mut nodes: Vec<Node> = (1..=setup.nodes)

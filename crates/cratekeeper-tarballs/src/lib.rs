@@ -2,6 +2,7 @@
 
 mod disk;
 mod s3;
+mod verified;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -60,10 +61,10 @@ pub enum Download {
 impl Tarballs {
     /// Opens (and creates) the directory.
     pub async fn disk(directory: PathBuf) -> Result<Tarballs, TarballError> {
-        todo!("{directory:?}")
+        Ok(Tarballs::Disk(disk::Disk::open(directory).await?))
     }
     pub async fn s3(options: S3Options) -> Result<Tarballs, TarballError> {
-        todo!("{options:?}")
+        Ok(Tarballs::S3(s3::S3::connect(options).await))
     }
 
     /// Stores the file's bytes under `checksum`, verified; durable when it returns. The same bytes twice are one object.
@@ -73,31 +74,56 @@ impl Tarballs {
         file: &Path,
         tarball_bytes: u64,
     ) -> Result<(), TarballError> {
-        todo!("{checksum} {file:?} {tarball_bytes}")
+        match self {
+            Tarballs::Disk(disk) => disk.put(checksum, file).await,
+            Tarballs::S3(s3) => s3.put(checksum, file, tarball_bytes).await,
+        }
     }
     pub async fn get(&self, checksum: &Checksum) -> Result<Download, TarballError> {
-        todo!("{checksum}")
+        match self {
+            Tarballs::Disk(disk) => disk.get(checksum).await,
+            Tarballs::S3(s3) => s3.get(checksum).await,
+        }
     }
     /// Is it there, at this size? (restore and backup checks)
     pub async fn contains(&self, checksum: &Checksum) -> Result<bool, TarballError> {
-        todo!("{checksum}")
+        match self {
+            Tarballs::Disk(disk) => disk.contains(checksum).await,
+            Tarballs::S3(s3) => s3.contains(checksum).await,
+        }
     }
     /// Can the store be reached now?
     pub async fn check(&self) -> Result<(), TarballError> {
-        todo!()
+        match self {
+            Tarballs::Disk(disk) => disk.check().await,
+            Tarballs::S3(s3) => s3.check().await,
+        }
     }
 
     /// Founding: claims this store for `cluster` unless another cluster has claimed it: look, conditional put, read back.
     /// Returns the cluster that holds the claim afterwards (ours, or the one that came first).
     pub async fn claim(&self, cluster: &str) -> Result<String, TarballError> {
-        todo!("{cluster}")
+        match self {
+            Tarballs::Disk(disk) => disk.claim(cluster).await,
+            Tarballs::S3(s3) => s3.claim(cluster).await,
+        }
     }
     /// Who claimed this store, if anybody: a joining node refuses a store that its cluster has not claimed.
     pub async fn claimed_by(&self) -> Result<Option<String>, TarballError> {
-        todo!()
+        match self {
+            Tarballs::Disk(disk) => disk.claimed_by().await,
+            Tarballs::S3(s3) => s3.claimed_by().await,
+        }
     }
     /// `s3` or `disk`, and where, for logs and status.
     pub fn describe(&self) -> String {
-        todo!()
+        match self {
+            Tarballs::Disk(disk) => disk.describe(),
+            Tarballs::S3(s3) => s3.describe(),
+        }
     }
+}
+
+fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TarballError {
+    TarballError::Unavailable(cause.into())
 }
