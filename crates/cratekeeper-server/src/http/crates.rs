@@ -134,5 +134,9 @@ pub(crate) fn dependency_json(dependency: &Dependency) -> Value {
         },
         "registry": dependency.registry,
         "package": dependency.package,
+        "public": dependency.public,
+        "artifact": dependency.artifact,
+        "bindep_target": dependency.bindep_target,
+        "lib": dependency.lib,
     })
 }
