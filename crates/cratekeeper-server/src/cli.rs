@@ -132,12 +132,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Rebuild(arguments) => rebuild::run(arguments, global.output).await,
         Command::Config(command) => configuration::run(command, global.output),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "cratekeeper",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "cratekeeper", &mut script);
+            print::line(String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
     }

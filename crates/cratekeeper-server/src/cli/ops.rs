@@ -80,6 +80,7 @@ async fn expect_ok(request: reqwest::RequestBuilder) -> anyhow::Result<()> {
     let answer = request
         .send()
         .await
+        .map_err(reqwest::Error::without_url)
         .context("ask the node (another one: --ops, or CRATEKEEPER_OPS)")?;
     let status = answer.status();
     let text = answer.text().await.unwrap_or_default();
