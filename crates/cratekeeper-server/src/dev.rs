@@ -107,7 +107,7 @@ async fn run_here(
     let mut node = Box::pin(serve::run(settings, metrics, stop));
     let outcome = tokio::select! {
         ended = &mut node => ended,
-        ready = Box::pin(ready::all(entries)) => match ready {
+        ready = Box::pin(ready::all(directory, entries)) => match ready {
             Ok(()) => {
                 crate::cli::print::line(greeting);
                 node.await
@@ -130,7 +130,7 @@ async fn run_children(
     let waiting = entries.clone();
     let mut children = Children::start(directory, entries)?;
     tokio::select! {
-        ready = Box::pin(ready::all(&waiting)) => match ready {
+        ready = Box::pin(ready::all(directory, &waiting)) => match ready {
             Ok(()) => crate::cli::print::line(greeting),
             Err(error) => {
                 children.stop().await?;

@@ -61,7 +61,7 @@ async fn readyz_write(State(ops): State<Ops>) -> Response {
 
 fn answer(ops: &Ops, ready: bool, reason: String) -> Response {
     if ops.stopping.load(Ordering::Relaxed) {
-        return unavailable("the node is stopping".to_owned());
+        return unavailable("the node is drained or stopping".to_owned());
     }
     if ready { ok() } else { unavailable(reason) }
 }
@@ -77,8 +77,8 @@ fn unavailable(reason: String) -> Response {
 async fn metrics(State(ops): State<Ops>) -> Response {
     let readiness = ops.cluster.readiness();
     let flag = |value: bool| if value { 1.0 } else { 0.0 };
-    metrics::gauge!("ready").set(flag(readiness.ready));
-    metrics::gauge!("write_ready").set(flag(readiness.write_ready));
+    metrics::gauge!("cratekeeper_ready").set(flag(readiness.ready));
+    metrics::gauge!("cratekeeper_write_ready").set(flag(readiness.write_ready));
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], ops.metrics.render()).into_response()
 }
