@@ -203,3 +203,141 @@ async fn never_asked(asked: &AtomicBool, timeout: Duration) {
         std::future::pending::<()>().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use rustls_pki_types::ServerName;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const PATIENT: Duration = Duration::from_secs(30);
+    const HURRIED: Duration = Duration::from_millis(20);
+
+    struct Served {
+        address: SocketAddr,
+        stop: CancellationToken,
+        done: JoinHandle<()>,
+    }
+
+    async fn serve(router: Router, header_timeout: Duration, tls: Option<TlsFiles>) -> Served {
+        let settings = ListenSettings {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls,
+            connections_max: 2,
+            header_timeout,
+        };
+        let listener = Listener::bind(&settings).await.expect("any port is free");
+        let address = listener.tcp.local_addr().expect("it is bound");
+        let stop = CancellationToken::new();
+        let done = tokio::spawn(listener.serve(router, stop.clone(), PATIENT));
+        Served {
+            address,
+            stop,
+            done,
+        }
+    }
+
+    fn hello() -> Router {
+        Router::new().route("/", get(|| async { "hello" }))
+    }
+
+    async fn ask(address: SocketAddr, head: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(head.as_bytes()).await.expect("it reads");
+        stream
+    }
+
+    async fn answer(mut stream: impl AsyncRead + Unpin) -> String {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[tokio::test]
+    async fn an_offer_to_upgrade_is_ignored_as_cargo_expects() {
+        let served = serve(hello(), PATIENT, None).await;
+        let head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n";
+        let answer = answer(ask(served.address, head).await).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.ends_with("hello"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_finishes_a_head_is_cut() {
+        let served = serve(hello(), HURRIED, None).await;
+        for beginning in ["", "PRI * HT", "GET / HTTP/1.1\r\nHost: x\r\n"] {
+            let answer = answer(ask(served.address, beginning).await).await;
+            assert!(!answer.contains("200 OK"), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_runs_is_finished_and_nothing_new_begins() {
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, may_go_on) = oneshot::channel::<()>();
+        let slots = Arc::new(parking_lot::Mutex::new(Some((begun, may_go_on))));
+        let slow = get(move || async move {
+            let taken = slots.lock().take();
+            let (begun, may_go_on) = taken.expect("it is asked once");
+            let _ = begun.send(());
+            let _ = may_go_on.await;
+            "finished"
+        });
+        let served = serve(Router::new().route("/", slow), PATIENT, None).await;
+        let asking = ask(served.address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        has_begun.await.expect("the request arrives");
+        served.stop.cancel();
+        while TcpStream::connect(served.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!served.done.is_finished());
+        let _ = go_on.send(());
+        served.done.await.expect("it ends well");
+        assert!(answer(asking).await.ends_with("finished"));
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_limit_wait_for_their_turn() {
+        let served = serve(hello(), PATIENT, None).await;
+        let head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let first = ask(served.address, "").await;
+        let second = ask(served.address, "").await;
+        let third = ask(served.address, head).await;
+        drop((first, second));
+        assert!(answer(third).await.ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn tls_offers_http_2() {
+        let files = tempfile::tempdir().expect("a temporary directory");
+        let pair =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let tls = TlsFiles {
+            certificate: files.path().join("certificate.pem"),
+            key: files.path().join("key.pem"),
+        };
+        std::fs::write(&tls.certificate, pair.cert.pem()).expect("a temporary file");
+        std::fs::write(&tls.key, pair.signing_key.serialize_pem()).expect("a temporary file");
+        let served = serve(hello(), PATIENT, Some(tls)).await;
+
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(pair.cert.der().clone()).expect("a certificate");
+        let mut client = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let stream = TcpStream::connect(served.address)
+            .await
+            .expect("it listens");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let stream = tokio_rustls::TlsConnector::from(Arc::new(client))
+            .connect(name, stream)
+            .await
+            .expect("the certificate is trusted");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    }
+}

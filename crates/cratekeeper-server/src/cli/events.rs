@@ -66,26 +66,28 @@ async fn show_until_now(api: &Api, after: &mut u64) -> anyhow::Result<()> {
 /// Never ends by itself: a stream that breaks (a node that stops) is taken up again behind the last event seen.
 async fn follow_from(api: &Api, mut after: u64) -> anyhow::Result<()> {
     loop {
-        let mut stream = api
-            .stream(&["events"], &[("after", after.to_string())])
-            .await?;
-        let mut lines = Lines::default();
-        loop {
-            match stream.chunk().await {
-                Ok(Some(chunk)) => {
-                    for event in lines.events(&chunk) {
-                        show(api, &event, &mut after);
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    note(format!("the stream broke ({error}), again from {after}"));
-                    break;
-                }
+        match follow_once(api, &mut after).await {
+            Ok(()) => {}
+            // Only what is wrong with the connection passes by waiting; a refusal does not.
+            Err(error) if error.is::<reqwest::Error>() => {
+                note(format!("the stream broke, again after {after}: {error:#}"));
             }
+            Err(error) => return Err(error),
         }
         tokio::time::sleep(PAUSE_BEFORE_AGAIN).await;
     }
+}
+
+async fn follow_once(api: &Api, after: &mut u64) -> anyhow::Result<()> {
+    let query = [("after", after.to_string())];
+    let mut stream = api.stream(&["events"], &query).await?;
+    let mut lines = Lines::default();
+    while let Some(chunk) = stream.chunk().await? {
+        for event in lines.events(&chunk) {
+            show(api, &event, after);
+        }
+    }
+    Ok(())
 }
 
 /// Prints an event unless it was seen already, and remembers where we are.

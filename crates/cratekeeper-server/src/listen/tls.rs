@@ -18,7 +18,10 @@ pub(super) fn acceptor(files: &TlsFiles) -> anyhow::Result<TlsAcceptor> {
         .with_context(read_certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .with_context(|| format!("read the key {}", files.key.display()))?;
-    let mut config = rustls::ServerConfig::builder()
+    let algorithms = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(algorithms)
+        .with_safe_default_protocol_versions()
+        .context("set up TLS")?
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .with_context(|| {
