@@ -10,5 +10,6 @@ mod object_store_away;
 mod plain_cargo;
 mod rebuild;
 mod snapshots;
+mod tarballs_on_s3;
 mod tidy;
 mod workload;

@@ -73,6 +73,12 @@ impl Garage {
         self.process = None;
     }
 
+    /// `STOP` makes a server that takes connections and says nothing; `CONT` lets it go on.
+    pub fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("the server was not killed");
+        process.signal(signal);
+    }
+
     /// Starts the process on the same directory and waits until it answers.
     pub async fn restart(&mut self) {
         let arguments = ["-c".as_ref(), self.config.as_os_str(), "server".as_ref()];

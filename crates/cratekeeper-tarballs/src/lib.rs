@@ -12,11 +12,14 @@ use bytes::Bytes;
 use cratekeeper_domain::Checksum;
 use futures::Stream;
 
+use crate::disk::Disk;
+use crate::s3::S3;
+
 /// Where tarballs live.
 #[derive(Debug, Clone)]
 pub enum Tarballs {
-    Disk(disk::Disk),
-    S3(s3::S3),
+    Disk(Disk),
+    S3(S3),
 }
 
 #[derive(Debug, Clone)]
@@ -29,7 +32,7 @@ pub struct S3Options {
     pub path_style: bool,
     /// Static credentials; `None` leaves it to the SDK's own chain.
     pub credentials: Option<(String, String)>,
-    /// Bound on one whole attempt of a call.
+    /// Bound on one call with all its retries; an upload has a second more for every MiB.
     pub timeout: Duration,
     /// Answer downloads by a presigned URL valid this long instead of streaming.
     pub redirect: Option<Duration>,
@@ -40,12 +43,18 @@ pub enum TarballError {
     /// The store has no such tarball although the caller expected one.
     #[error("the tarball {0} is not in the store")]
     Absent(Checksum),
-    /// What the store holds is not what the checksum says.
-    #[error("the tarball {0} is damaged in the store")]
+    /// What the store holds, or what it was given to store, is not what the checksum says.
+    #[error("the bytes of the tarball {0} do not match its checksum")]
     Corrupt(Checksum),
     /// The store cannot be reached or refused; worth trying again.
     #[error("the tarball store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl TarballError {
+    fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TarballError {
+        TarballError::Unavailable(cause.into())
+    }
 }
 
 pub type TarballStream = Pin<Box<dyn Stream<Item = Result<Bytes, TarballError>> + Send>>;
@@ -54,20 +63,23 @@ pub type TarballStream = Pin<Box<dyn Stream<Item = Result<Bytes, TarballError>> 
 pub enum Download {
     /// Bytes as they come, `bytes` in all; the stream ends with `Corrupt` before its last chunk if they do not match the checksum.
     Stream { bytes: u64, stream: TarballStream },
-    /// Send the client there.
+    /// Send the client there; nobody has looked whether the tarball exists, and cargo verifies what it gets.
     Redirect(String),
 }
 
 impl Tarballs {
     /// Opens (and creates) the directory.
     pub async fn disk(directory: PathBuf) -> Result<Tarballs, TarballError> {
-        Ok(Tarballs::Disk(disk::Disk::open(directory).await?))
+        Ok(Tarballs::Disk(Disk::open(directory).await?))
     }
+
+    /// Talks to nobody yet, except where the SDK looks for a region that the options do not name.
     pub async fn s3(options: S3Options) -> Result<Tarballs, TarballError> {
-        Ok(Tarballs::S3(s3::S3::connect(options).await))
+        Ok(Tarballs::S3(S3::connect(options).await?))
     }
 
     /// Stores the file's bytes under `checksum`, verified; durable when it returns. The same bytes twice are one object.
+    /// `Corrupt` when the file is not `tarball_bytes` long or not what `checksum` says; then nothing is stored.
     pub async fn put(
         &self,
         checksum: &Checksum,
@@ -75,23 +87,26 @@ impl Tarballs {
         tarball_bytes: u64,
     ) -> Result<(), TarballError> {
         match self {
-            Tarballs::Disk(disk) => disk.put(checksum, file).await,
+            Tarballs::Disk(disk) => disk.put(checksum, file, tarball_bytes).await,
             Tarballs::S3(s3) => s3.put(checksum, file, tarball_bytes).await,
         }
     }
+
     pub async fn get(&self, checksum: &Checksum) -> Result<Download, TarballError> {
         match self {
             Tarballs::Disk(disk) => disk.get(checksum).await,
             Tarballs::S3(s3) => s3.get(checksum).await,
         }
     }
-    /// Is it there, at this size? (restore and backup checks)
+
+    /// Is it there? Its bytes are not read: who needs to know that they are right reads them with `get`.
     pub async fn contains(&self, checksum: &Checksum) -> Result<bool, TarballError> {
         match self {
             Tarballs::Disk(disk) => disk.contains(checksum).await,
             Tarballs::S3(s3) => s3.contains(checksum).await,
         }
     }
+
     /// Can the store be reached now?
     pub async fn check(&self) -> Result<(), TarballError> {
         match self {
@@ -101,13 +116,15 @@ impl Tarballs {
     }
 
     /// Founding: claims this store for `cluster` unless another cluster has claimed it: look, conditional put, read back.
-    /// Returns the cluster that holds the claim afterwards (ours, or the one that came first).
+    /// Returns the cluster that holds the claim afterwards (ours, or the one that came first). On an S3 server that ignores
+    /// `If-None-Match`, two that claim in the same moment may both be told that it is theirs; the last one stays.
     pub async fn claim(&self, cluster: &str) -> Result<String, TarballError> {
         match self {
             Tarballs::Disk(disk) => disk.claim(cluster).await,
             Tarballs::S3(s3) => s3.claim(cluster).await,
         }
     }
+
     /// Who claimed this store, if anybody: a joining node refuses a store that its cluster has not claimed.
     pub async fn claimed_by(&self) -> Result<Option<String>, TarballError> {
         match self {
@@ -115,6 +132,7 @@ impl Tarballs {
             Tarballs::S3(s3) => s3.claimed_by().await,
         }
     }
+
     /// `s3` or `disk`, and where, for logs and status.
     pub fn describe(&self) -> String {
         match self {
@@ -122,8 +140,4 @@ impl Tarballs {
             Tarballs::S3(s3) => s3.describe(),
         }
     }
-}
-
-fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TarballError {
-    TarballError::Unavailable(cause.into())
 }

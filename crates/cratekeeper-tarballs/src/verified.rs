@@ -1,100 +1,151 @@
-//! A stream of bytes that proves itself: whoever reads to the end has what the checksum says.
+//! Bytes on their way, hashed as they pass: copying a file, and a stream that never completes with wrong bytes.
+
+use std::io::{Read, Write};
+use std::pin::Pin;
 
 use bytes::Bytes;
 use cratekeeper_domain::Checksum;
-use futures::{Stream, StreamExt, stream};
+use futures::stream::try_unfold;
+use futures::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 
 use crate::{TarballError, TarballStream};
 
-struct Verified<S> {
-    inner: S,
-    checksum: Checksum,
-    bytes_left: u64,
-    hasher: Sha256,
-    /// The newest piece is kept back until it is known whether it is the last one, and then whether all was right.
-    held: Option<Bytes>,
-    ended: bool,
+/// The most that one chunk of a stream carries, and the buffer of a copy: what one transfer costs in memory, times two.
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Copies all of `from` into `to`; gives the checksum and number of the bytes.
+pub(crate) fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<(Checksum, u64)> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut copied = 0;
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => return Ok((Checksum(hasher.finalize().into()), copied)),
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&buffer[..read]);
+        to.write_all(&buffer[..read])?;
+        copied += read as u64;
+    }
 }
 
-/// `inner`, ended by `Corrupt` before its last piece if it is not `bytes` long or does not have the checksum.
-pub(crate) fn verified<S>(inner: S, checksum: Checksum, bytes: u64) -> TarballStream
+/// Hands `chunks` on and keeps the last bytes back until the checksum of all of them is right; otherwise ends with `Corrupt`.
+pub(crate) fn stream<E>(
+    checksum: Checksum,
+    chunks: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+) -> TarballStream
 where
-    S: Stream<Item = Result<Bytes, TarballError>> + Send + Unpin + 'static,
+    E: std::error::Error + Send + Sync + 'static,
 {
-    let state = Verified {
-        inner,
+    let passing = Passing {
         checksum,
-        bytes_left: bytes,
+        chunks: Box::pin(chunks.map(|chunk| chunk.map_err(TarballError::unavailable))),
         hasher: Sha256::new(),
-        held: None,
+        held: Bytes::new(),
         ended: false,
     };
-    Box::pin(stream::unfold(state, |mut state| async move {
-        let item = state.next().await?;
-        state.ended |= item.is_err();
-        Some((item, state))
+    Box::pin(try_unfold(passing, async |mut passing| {
+        Ok(passing.next().await?.map(|chunk| (chunk, passing)))
     }))
 }
 
-impl<S: Stream<Item = Result<Bytes, TarballError>> + Unpin> Verified<S> {
-    async fn next(&mut self) -> Option<Result<Bytes, TarballError>> {
-        while !self.ended {
-            let piece = match self.inner.next().await {
-                Some(Ok(piece)) => piece,
-                Some(Err(error)) => return Some(Err(error)),
-                None => return self.last(),
+struct Passing {
+    checksum: Checksum,
+    chunks: Pin<Box<dyn Stream<Item = Result<Bytes, TarballError>> + Send>>,
+    hasher: Sha256,
+    /// Hashed, not yet handed on.
+    held: Bytes,
+    ended: bool,
+}
+
+impl Passing {
+    async fn next(&mut self) -> Result<Option<Bytes>, TarballError> {
+        loop {
+            if self.held.len() > CHUNK_BYTES {
+                return Ok(Some(self.held.split_to(CHUNK_BYTES)));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let Some(chunk) = self.chunks.next().await.transpose()? else {
+                self.ended = true;
+                let found = Checksum(std::mem::take(&mut self.hasher).finalize().into());
+                if found != self.checksum {
+                    return Err(TarballError::Corrupt(self.checksum));
+                }
+                let last = std::mem::take(&mut self.held);
+                return Ok((!last.is_empty()).then_some(last));
             };
-            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-            let Some(left) = self.bytes_left.checked_sub(length) else {
-                return Some(Err(TarballError::Corrupt(self.checksum)));
-            };
-            self.bytes_left = left;
-            self.hasher.update(&piece);
-            if let Some(held) = self.held.replace(piece) {
-                return Some(Ok(held));
+            if chunk.is_empty() {
+                continue;
+            }
+            self.hasher.update(&chunk);
+            let earlier = std::mem::replace(&mut self.held, chunk);
+            if !earlier.is_empty() {
+                return Ok(Some(earlier));
             }
         }
-        None
-    }
-
-    fn last(&mut self) -> Option<Result<Bytes, TarballError>> {
-        self.ended = true;
-        let found: [u8; 32] = self.hasher.clone().finalize().into();
-        if self.bytes_left != 0 || found != self.checksum.0 {
-            return Some(Err(TarballError::Corrupt(self.checksum)));
-        }
-        self.held.take().map(Ok)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::TryStreamExt;
+
     use super::*;
 
-    async fn read(pieces: &[&'static str], bytes: u64) -> (String, bool) {
-        let checksum = Checksum::of(b"one two three");
-        let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from(*piece))).collect();
-        let mut stream = verified(stream::iter(pieces), checksum, bytes);
-        let mut text = String::new();
-        while let Some(piece) = stream.next().await {
-            match piece {
-                Ok(piece) => text.push_str(&String::from_utf8_lossy(&piece)),
-                Err(_) => return (text, false),
+    async fn through(checksum: Checksum, chunks: &[&[u8]]) -> (Vec<Bytes>, Option<TarballError>) {
+        let chunks: Vec<_> = chunks
+            .iter()
+            .map(|chunk| Bytes::copy_from_slice(chunk))
+            .collect();
+        let chunks = futures::stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>));
+        let mut stream = stream(checksum, chunks);
+        let mut passed = Vec::new();
+        loop {
+            match stream.try_next().await {
+                Ok(Some(chunk)) => passed.push(chunk),
+                Ok(None) => return (passed, None),
+                Err(error) => return (passed, Some(error)),
             }
         }
-        (text, true)
     }
 
     #[tokio::test]
-    async fn only_the_right_bytes_arrive_whole() {
-        let right = read(&["one ", "two ", "three"], 13).await;
-        assert_eq!(right, ("one two three".to_owned(), true));
-        let wrong = read(&["one ", "two ", "threw"], 13).await;
-        assert_eq!(wrong, ("one two ".to_owned(), false));
-        let short = read(&["one ", "two "], 13).await;
-        assert_eq!(short, ("one ".to_owned(), false));
-        let long = read(&["one ", "two ", "three", "!"], 13).await;
-        assert_eq!(long, ("one two ".to_owned(), false));
+    async fn right_bytes_pass_however_they_are_cut() {
+        let large = vec![7; 3 * CHUNK_BYTES + 1];
+        for chunks in [
+            vec![],
+            vec![&b""[..]],
+            vec![b"one"],
+            vec![b"one", b"", b"two"],
+            vec![&large],
+            vec![b"one", &large, b"two"],
+        ] {
+            let whole = chunks.concat();
+            let (passed, error) = through(Checksum::of(&whole), &chunks).await;
+            assert!(error.is_none(), "{error:?}");
+            assert!(passed.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
+            assert_eq!(passed.concat(), whole);
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_never_pass_completely() {
+        let large = vec![7; 2 * CHUNK_BYTES];
+        for chunks in [
+            vec![],
+            vec![&b"one"[..]],
+            vec![b"one", b"two"],
+            vec![&large],
+        ] {
+            let whole = chunks.concat();
+            let (passed, error) = through(Checksum::of(b"other"), &chunks).await;
+            assert!(matches!(error, Some(TarballError::Corrupt(_))), "{error:?}");
+            assert!(passed.concat().len() < whole.len() || whole.is_empty());
+        }
     }
 }
