@@ -121,7 +121,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let api = || Api::new(&global);
     match command {
         Command::Dev(arguments) => dev::run(arguments).await,
-        Command::Serve(arguments) => serve(arguments).await,
+        Command::Serve(arguments) => Box::pin(serve(arguments)).await,
         Command::Account(command) => accounts::run(command, &api()?).await,
         Command::Token(command) => tokens::run(command, &api()?).await,
         Command::Owner(command) => owners::run(command, &api()?).await,

@@ -389,7 +389,9 @@ mod tests {
             incoming: std::path::PathBuf::new(),
             applied,
             invite: Arc::new(move |invitation| {
-                invited.send(invitation).map_err(|_| "nobody waits".to_owned())
+                invited
+                    .send(invitation)
+                    .map_err(|_| "nobody waits".to_owned())
             }),
             stopping: CancellationToken::new(),
             joined: OnceLock::new(),
@@ -398,8 +400,14 @@ mod tests {
         let serving = tokio::spawn(bound.serve(host.clone(), None));
 
         let dialer = Dialer::new(None);
-        let hello = dialer.hello(&address, pb::HelloRequest::default(), soon()).await.unwrap();
-        assert_eq!((hello.cluster, hello.incarnation.as_str()), (None, "volume-b"));
+        let hello = dialer
+            .hello(&address, pb::HelloRequest::default(), soon())
+            .await
+            .unwrap();
+        assert_eq!(
+            (hello.cluster, hello.incarnation.as_str()),
+            (None, "volume-b")
+        );
 
         let invite = pb::InviteRequest {
             cluster: "c1".into(),

@@ -29,6 +29,9 @@ const VOTE: &[u8] = b"vote";
 /// `cratekeeper.peer.v1.LogId`
 const PURGED: &[u8] = b"last_purged";
 
+/// Key and value, as RocksDB hands them out.
+type Row = (Box<[u8]>, Box<[u8]>);
+
 const FRAME_VERSION: u8 = 1;
 const FRAME_HEADER: usize = 5;
 
@@ -348,7 +351,7 @@ fn family<'a>(db: &'a DB, name: &str) -> io::Result<&'a rocksdb::ColumnFamily> {
 fn log_iterator(
     db: &DB,
     start: u64,
-) -> io::Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>> + '_> {
+) -> io::Result<impl Iterator<Item = Result<Row, rocksdb::Error>> + '_> {
     let mut options = ReadOptions::default();
     options.set_total_order_seek(true);
     Ok(db.iterator_cf_opt(

@@ -36,6 +36,9 @@ impl From<StorageError> for std::io::Error {
     }
 }
 
+/// Key and value, as RocksDB hands them out.
+pub(crate) type Row = (Box<[u8]>, Box<[u8]>);
+
 pub(crate) struct Database {
     db: DB,
     path: PathBuf,
@@ -131,8 +134,7 @@ impl Database {
         family: Family,
         prefix: &'a [u8],
         start: &[u8],
-    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StorageError>> + 'a, StorageError>
-    {
+    ) -> Result<impl Iterator<Item = Result<Row, StorageError>> + 'a, StorageError> {
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
         let mode = IteratorMode::From(start, Direction::Forward);

@@ -160,11 +160,11 @@ pub(super) struct Cluster {
     pub(super) admin_token: Option<Secret>,
     /// File that holds it. Default: none.
     pub(super) admin_token_file: Option<String>,
-    /// The leader's sign of life, in milliseconds. Default 250.
+    /// The leader's sign of life, in milliseconds. Default 150.
     pub(super) heartbeat_ms: u64,
-    /// Silence after which a node may stand for election, at least, in milliseconds. Default 1000.
+    /// Silence after which a node may stand for election, at least, in milliseconds. Default 450.
     pub(super) election_min_ms: u64,
-    /// The same, at most. Default 2000.
+    /// The same, at most; a new leader is elected within twice this. Default 900.
     pub(super) election_max_ms: u64,
     /// Log entries between snapshots. Default 20000.
     pub(super) snapshot_entries: u64,
@@ -181,9 +181,9 @@ impl Default for Cluster {
             admin_login: "admin".to_owned(),
             admin_token: None,
             admin_token_file: None,
-            heartbeat_ms: 250,
-            election_min_ms: 1000,
-            election_max_ms: 2000,
+            heartbeat_ms: 150,
+            election_min_ms: 450,
+            election_max_ms: 900,
             snapshot_entries: 20_000,
             keep_entries: 10_000,
         }

@@ -396,7 +396,7 @@ mod tests {
         );
         assert_eq!(settings.peer_address, "node-1.example.org:8081");
         assert_eq!(settings.http.publish_deadline, Duration::from_secs(25));
-        assert_eq!(settings.raft.election_min, Duration::from_secs(1));
+        assert_eq!(settings.raft.election_min, Duration::from_millis(450));
     }
 
     #[test]
@@ -428,7 +428,7 @@ mod tests {
             refused(&["cluster.peers=node-2"]),
             refused(&["cluster.admin_token=ck_wrong"]),
             refused(&["cluster.admin_login=An Admin"]),
-            refused(&["cluster.election_min_ms=300"]),
+            refused(&["cluster.election_min_ms=200"]),
             refused(&["tarballs.kind=s3"]),
             refused(&["registry.read_access=nobody"]),
             refused(&["registry.own_index_aliases=nowhere"]),
@@ -445,7 +445,7 @@ mod tests {
         cluster.peers has `node-2`; write a host and a port, such as `cratekeeper-0.example.org:8081`
         cluster.admin_token: that is not a token of this registry: one starts with `ck_` and has 52 characters; copy it again or ask an administrator for a new one
         cluster.admin_login: `An Admin` is not a login: use 1 to 64 of the characters a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit
-        cluster.heartbeat_ms, election_min_ms and election_max_ms are 250, 300 and 2000; at least two heartbeats must fit into the shortest election timeout, and the longest must be longer
+        cluster.heartbeat_ms, election_min_ms and election_max_ms are 150, 200 and 900; at least two heartbeats must fit into the shortest election timeout, and the longest must be longer
         tarballs.bucket is not set; name the bucket, or use tarballs.kind = "disk" with a directory
         registry.read_access is `nobody`; write `public` or `authenticated`
         `nowhere` under registry is not an index URL; write it as cargo's configuration has it, such as `sparse+https://crates.example.org/index/`
