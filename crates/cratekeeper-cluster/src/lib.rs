@@ -4,7 +4,10 @@
 mod admission;
 mod api;
 mod cluster;
+#[cfg(test)]
+mod cluster_tests;
 mod execute;
+mod history;
 mod membership;
 mod node;
 mod node_file;

@@ -15,6 +15,8 @@ const CATCH_UP_TRY: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the leader looks for learners to promote, and a node whether it still is a member.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Looks between two comparisons of the history with the leader's: about ten seconds.
+const COMPARE_EVERY: u64 = 33;
 
 pub(crate) fn start(node: &Arc<Node>, _member: &Member) {
     node.thread.spawn(catch_up(node.clone()));
@@ -29,6 +31,7 @@ async fn catch_up(node: Arc<Node>) {
         let deadline = Instant::now() + CATCH_UP_TRY;
         if let Ok(index) = node.read_index(deadline).await
             && node.wait_applied(index, deadline).await
+            && node.compare_history().await
         {
             node.caught_up.store(true, Ordering::Release);
             node.report();
@@ -88,12 +91,15 @@ async fn watch_raft(node: Arc<Node>) {
 async fn look_after_membership(node: Arc<Node>) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for tick in 1_u64.. {
         tokio::select! {
             () = node.stopping.cancelled() => return,
             _ = ticks.tick() => {}
         }
         node.promote_learners().await;
+        if tick.is_multiple_of(COMPARE_EVERY) {
+            node.compare_history().await;
+        }
         if node.was_removed().await {
             node.note_removal();
             return;

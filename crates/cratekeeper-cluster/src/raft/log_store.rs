@@ -1,14 +1,12 @@
 //! The Raft log and vote on their own RocksDB: one synced write-ahead log, one flusher thread, group commit.
 //! Contract: openraft `RaftLogStorage`; what is reported flushed survives power loss.
 
-use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use cratekeeper_wire::pb::peer as pb;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -18,6 +16,8 @@ use rocksdb::{ColumnFamilyDescriptor, DB, Direction, IteratorMode, ReadOptions, 
 
 use super::convert;
 use super::flusher::Flusher;
+use super::frame::{decode_frame, encode_frame};
+use super::log_tail::{Tail, weight};
 use super::types::{Entry, LogId, TypeConfig, Vote};
 
 /// Key: index, 8 bytes big endian. Value: a frame (see [`encode_frame`]) around a `cratekeeper.peer.v1.Entry`.
@@ -32,13 +32,6 @@ const PURGED: &[u8] = b"last_purged";
 /// Key and value, as RocksDB hands them out.
 type Row = (Box<[u8]>, Box<[u8]>);
 
-const FRAME_VERSION: u8 = 1;
-const FRAME_HEADER: usize = 5;
-
-/// The newest entries stay in memory, so that replication and apply do not read the disk; bounded by both.
-const CACHED_ENTRIES_MAX: usize = 16 * 1024;
-const CACHED_BYTES_MAX: usize = 64 << 20;
-
 /// One AppendEntries carries at most this much, so that a slow link is never blocked by one message.
 const READ_BYTES_MAX: usize = 2 << 20;
 
@@ -51,73 +44,6 @@ struct Inner {
     db: Arc<DB>,
     flusher: Flusher,
     tail: Mutex<Tail>,
-}
-
-/// What is known of the log without reading it.
-struct Tail {
-    vote: Option<Vote>,
-    last_purged: Option<LogId>,
-    last: Option<LogId>,
-    cached: VecDeque<Entry>,
-    cached_bytes: usize,
-}
-
-impl Tail {
-    fn push(&mut self, entry: Entry) {
-        self.last = Some(entry.log_id);
-        self.cached_bytes += weight(&entry);
-        self.cached.push_back(entry);
-        while self.cached.len() > CACHED_ENTRIES_MAX || self.cached_bytes > CACHED_BYTES_MAX {
-            self.pop_oldest();
-        }
-    }
-
-    fn pop_oldest(&mut self) {
-        if let Some(entry) = self.cached.pop_front() {
-            self.cached_bytes -= weight(&entry);
-        }
-    }
-
-    fn truncate_after(&mut self, index: Option<u64>) {
-        while self
-            .cached
-            .back()
-            .is_some_and(|entry| index.is_none_or(|index| index < entry.log_id.index))
-        {
-            if let Some(entry) = self.cached.pop_back() {
-                self.cached_bytes -= weight(&entry);
-            }
-        }
-    }
-
-    /// The entries of `[start, end)` if all that exist of them are cached, bounded by bytes.
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Option<Vec<Entry>> {
-        let first = self.cached.front()?.log_id.index;
-        if start < first {
-            return None;
-        }
-        let skip = usize::try_from(start - first).ok()?;
-        let take = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
-        let mut bytes = 0;
-        let within = self
-            .cached
-            .iter()
-            .skip(skip)
-            .take(take)
-            .take_while(|entry| {
-                let first = bytes == 0;
-                bytes += weight(entry);
-                first || bytes <= bytes_max
-            });
-        Some(within.cloned().collect())
-    }
-}
-
-fn weight(entry: &Entry) -> usize {
-    match &entry.payload {
-        openraft::EntryPayload::Normal(proposal) => proposal.bytes.len() + 128,
-        openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => 256,
-    }
 }
 
 impl LogStore {
@@ -137,13 +63,7 @@ impl LogStore {
             read_meta::<pb::LogId>(&db, PURGED)?.map(|id| convert::log_id_from_pb(&id));
         let last = check_continuity(&db, last_purged)?;
         let flusher = Flusher::start(db.clone())?;
-        let tail = Tail {
-            vote,
-            last_purged,
-            last,
-            cached: VecDeque::new(),
-            cached_bytes: 0,
-        };
+        let tail = Tail::new(vote, last_purged, last);
         Ok(LogStore {
             inner: Arc::new(Inner {
                 db,
@@ -307,16 +227,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         batch.delete_range_cf(log, first.to_be_bytes(), (log_id.index + 1).to_be_bytes());
         self.inner.db.write(batch).map_err(io::Error::other)?;
         self.inner.flusher.flushed().await?;
-        let mut tail = self.inner.tail.lock();
-        tail.last_purged = Some(log_id);
-        tail.last = tail.last.max(Some(log_id));
-        while tail
-            .cached
-            .front()
-            .is_some_and(|entry| entry.log_id.index <= log_id.index)
-        {
-            tail.pop_oldest();
-        }
+        self.inner.tail.lock().purge(log_id);
         Ok(())
     }
 }
@@ -373,34 +284,6 @@ fn read_meta<M: Message + Default>(db: &DB, key: &[u8]) -> io::Result<Option<M>>
     value.map(|value| decode_frame(value.into())).transpose()
 }
 
-/// version 1 byte · CRC-32C of the message, 4 bytes little endian · message
-fn encode_frame(message: &impl Message) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(FRAME_HEADER + message.encoded_len());
-    frame.push(FRAME_VERSION);
-    frame.extend_from_slice(&[0; 4]);
-    message.encode_raw(&mut frame);
-    let checksum = crc32c::crc32c(&frame[FRAME_HEADER..]);
-    frame[1..FRAME_HEADER].copy_from_slice(&checksum.to_le_bytes());
-    frame
-}
-
-fn decode_frame<M: Message + Default>(frame: Bytes) -> io::Result<M> {
-    let damaged = |what: &str| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the Raft log is damaged: {what}"),
-        )
-    };
-    if frame.len() < FRAME_HEADER || frame[0] != FRAME_VERSION {
-        return Err(damaged("a frame of an unknown version"));
-    }
-    let message = frame.slice(FRAME_HEADER..);
-    if crc32c::crc32c(&message).to_le_bytes() != frame[1..FRAME_HEADER] {
-        return Err(damaged("a frame whose checksum does not match"));
-    }
-    M::decode(message).map_err(|_| damaged("a frame that is not a message"))
-}
-
 fn decode_entry(key: &[u8], value: Box<[u8]>) -> io::Result<Entry> {
     let entry = convert::entry_from_pb(decode_frame(value.into())?).map_err(io::Error::other)?;
     if entry.log_id.index.to_be_bytes() != *key {
@@ -432,41 +315,4 @@ fn check_continuity(db: &DB, last_purged: Option<LogId>) -> io::Result<Option<Lo
         last = Some(id);
     }
     Ok(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_frame_survives_and_a_flipped_bit_does_not() {
-        let message = pb::Vote {
-            term: 7,
-            node: 3,
-            committed: true,
-        };
-        let frame = encode_frame(&message);
-        assert_eq!(
-            decode_frame::<pb::Vote>(frame.clone().into()).expect("decodes"),
-            message
-        );
-        for bit in 0..frame.len() * 8 {
-            let mut flipped = frame.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                decode_frame::<pb::Vote>(flipped.into()).is_err(),
-                "bit {bit}"
-            );
-        }
-    }
-
-    #[test]
-    fn frames_keep_their_bytes() {
-        let frame = encode_frame(&pb::Vote {
-            term: 7,
-            node: 3,
-            committed: true,
-        });
-        assert_eq!(hex::encode(frame), "01a5aaaacc080710031801");
-    }
 }

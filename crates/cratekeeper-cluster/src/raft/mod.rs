@@ -2,6 +2,8 @@
 
 pub(crate) mod convert;
 mod flusher;
+mod frame;
 pub(crate) mod log_store;
+mod log_tail;
 pub(crate) mod state_machine;
 pub(crate) mod types;

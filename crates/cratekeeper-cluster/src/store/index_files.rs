@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::database::{Database, StorageError};
 use super::families::{Family, prefix};
+use super::generation::Generations;
 use crate::api::IndexFile;
 
 pub(crate) struct IndexFiles {
@@ -43,18 +44,18 @@ impl IndexFiles {
     /// The file of the crate whose lower-cased name is `lower_name`; names that only meet it in canonical form are other names to cargo.
     pub(crate) fn get(
         &self,
-        database: &Database,
+        generations: &Generations,
         lower_name: &str,
     ) -> Result<Option<Arc<IndexFile>>, StorageError> {
         let canonical = lower_name.replace('-', "_");
         if let Some(file) = self.cached.lock().files.get(&canonical) {
             return Ok((file.lower_name == lower_name).then(|| file.clone()));
         }
-        let Some(file) = read(database, &canonical)? else {
+        let Some(file) = read(&generations.live(), &canonical)? else {
             return Ok(None);
         };
         let file = Arc::new(file);
-        self.insert(database, canonical, &file)?;
+        self.insert(generations, canonical, &file)?;
         Ok((file.lower_name == lower_name).then_some(file))
     }
 
@@ -74,13 +75,16 @@ impl IndexFiles {
 
     fn insert(
         &self,
-        database: &Database,
+        generations: &Generations,
         canonical: String,
         file: &Arc<IndexFile>,
     ) -> Result<(), StorageError> {
         let mut cached = self.cached.lock();
-        // A write between our reading and this moment has already said "forget"; putting the old file back would keep it for ever.
-        let row = database.get_message::<state::CrateRow>(Family::Crates, canonical.as_bytes())?;
+        // A write, or another generation, between our reading and this moment has already said "forget": putting the old file
+        // back would keep it for ever.
+        let row = generations
+            .live()
+            .get_message::<state::CrateRow>(Family::Crates, canonical.as_bytes())?;
         if row.is_none_or(|row| row.file_position != file.position) {
             return Ok(());
         }

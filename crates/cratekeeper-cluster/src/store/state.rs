@@ -59,7 +59,7 @@ impl State {
         &self,
         lower_name: &str,
     ) -> Result<Option<Arc<IndexFile>>, StorageError> {
-        self.index_files.get(&self.live(), lower_name)
+        self.index_files.get(&self.generations, lower_name)
     }
 
     pub(crate) fn folded(&self, stream: &StreamId) -> Result<Folded, StorageError> {
