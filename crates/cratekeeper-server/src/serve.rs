@@ -156,7 +156,7 @@ pub(crate) async fn run(
     mut stop: Stop,
 ) -> anyhow::Result<()> {
     let node = tokio::select! {
-        node = Node::start(settings, metrics) => node?,
+        node = Box::pin(Node::start(settings, metrics)) => node?,
         _ = stop.asked() => bail!("stopped while it was starting"),
     };
     node.run(stop).await
