@@ -331,6 +331,10 @@ impl Node {
                 "a node must say its peer address and incarnation to join".to_owned(),
             );
         }
+        // The founder's own id comes first: whoever asks between the founding and that would be given the id 1 too.
+        if !matches!(self.admitted(&member.identity.incarnation), Ok(Some(_))) {
+            return JoinAnswer::Later("the cluster is being founded".to_owned());
+        }
         let admit = Command::AdmitNode {
             incarnation: join.incarnation.clone(),
         };

@@ -39,8 +39,8 @@ impl Node {
         let live = self.state.live();
         let head = live.head()?;
         let (history, feature_level) = self.installation()?;
-        let metrics = member.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        // Cloned: the members below read it again, and reading twice while Raft waits to write stops Raft for ever.
+        let metrics = member.raft.metrics().borrow_watched().clone();
         Ok(ClusterStatus {
             cluster: member.identity.cluster.clone(),
             history,
