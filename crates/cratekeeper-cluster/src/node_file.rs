@@ -62,3 +62,33 @@ impl NodeFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_keeps_its_incarnation_and_becomes_a_node_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut file = NodeFile::open(directory.path()).expect("opens");
+        assert_eq!(file.identity(), None);
+        assert_eq!(NodeFile::open(directory.path()).expect("opens"), file);
+        file.cluster = Some("c1".to_owned());
+        file.node = Some(3);
+        file.write(directory.path()).expect("writes");
+        let again = NodeFile::open(directory.path()).expect("opens");
+        assert_eq!(
+            again.identity().map(|it| (it.cluster, it.node)),
+            Some(("c1".to_owned(), 3))
+        );
+    }
+
+    #[test]
+    fn what_an_older_release_wrote_is_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let written = r#"{ "format": 1, "incarnation": "v", "cluster": "c1", "node": 3 }"#;
+        std::fs::write(directory.path().join(FILE_NAME), written).expect("writes");
+        let file = NodeFile::open(directory.path()).expect("opens");
+        assert_eq!((file.node, file.removed), (Some(3), false));
+    }
+}

@@ -144,3 +144,97 @@ pub(crate) fn entry_from_pb(entry: pb::Entry) -> Result<Entry, Malformed> {
     };
     Ok(Entry { log_id, payload })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+
+    fn member(node: u64) -> (u64, Member) {
+        let member = Member {
+            address: format!("10.0.0.{node}:8081"),
+            incarnation: format!("volume-{node}"),
+            name: format!("node-{node}"),
+        };
+        (node, member)
+    }
+
+    fn log_id(term: u64, leader: u64, index: u64) -> LogId {
+        LogId::new(LeaderId::new(term, leader), index)
+    }
+
+    fn membership(voters: &[&[u64]], nodes: impl IntoIterator<Item = u64>) -> Membership {
+        let voters = voters
+            .iter()
+            .map(|set| set.iter().copied().collect())
+            .collect();
+        let nodes: BTreeMap<u64, Member> = nodes.into_iter().map(member).collect();
+        Membership::new(voters, nodes).expect("a membership")
+    }
+
+    fn entries() -> [Entry; 3] {
+        let changing = membership(&[&[1, 2, 3], &[1, 2, 4]], 1..=4);
+        [
+            Entry {
+                log_id: log_id(1, 1, 0),
+                payload: EntryPayload::Membership(changing),
+            },
+            Entry {
+                log_id: log_id(3, 2, 70),
+                payload: EntryPayload::Blank,
+            },
+            Entry {
+                log_id: log_id(3, 2, 71),
+                payload: EntryPayload::Normal(Proposal {
+                    bytes: Bytes::from_static(b"append"),
+                }),
+            },
+        ]
+    }
+
+    #[test]
+    fn entries_keep_their_bytes_and_come_back() {
+        let frozen = include_str!("../../fixtures/entries.hex");
+        for (entry, frozen) in entries().iter().zip(frozen.lines()) {
+            let bytes = entry_to_pb(entry).encode_to_vec();
+            assert_eq!(hex::encode(&bytes), frozen);
+            let read = pb::Entry::decode(bytes.as_slice()).expect("decodes");
+            assert_eq!(entry_from_pb(read).expect("converts"), *entry);
+        }
+        assert_eq!(frozen.lines().count(), entries().len());
+    }
+
+    #[test]
+    fn a_stored_membership_comes_back_and_none_stays_none() {
+        let some = StoredMembership::new(Some(log_id(3, 1, 9)), membership(&[&[1]], 1..=2));
+        for stored in [some, StoredMembership::default()] {
+            let there = stored_membership_to_pb(&stored);
+            assert_eq!(stored_membership_from_pb(&there).expect("converts"), stored);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ids_and_votes_come_back(term: u64, node: u64, index: u64, committed: bool) {
+            let id = log_id(term, node, index);
+            prop_assert_eq!(log_id_from_pb(&log_id_to_pb(&id)), id);
+            let vote = if committed { Vote::new_committed(term, node) } else { Vote::new(term, node) };
+            prop_assert_eq!(vote_from_pb(&vote_to_pb(&vote)), vote);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            if let Ok(entry) = pb::Entry::decode(bytes.as_slice()) {
+                let _ = entry_from_pb(entry);
+            }
+            if let Ok(stored) = pb::StoredMembership::decode(bytes.as_slice()) {
+                let _ = stored_membership_from_pb(&stored);
+            }
+        }
+    }
+}

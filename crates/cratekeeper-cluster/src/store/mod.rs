@@ -4,6 +4,8 @@ mod append;
 mod database;
 mod families;
 mod folded;
+#[cfg(test)]
+mod frozen_tests;
 mod generation;
 mod index_files;
 
