@@ -16,6 +16,7 @@ async fn one_node_grows_to_three_and_shrinks_again() {
             let node = cluster.add_node();
             node.set("cluster.peers", toml::Value::Array(Vec::new()));
             node.start();
+            node.wait_alive().await;
             node.peer.to_string()
         };
         cluster.command(&["cluster", "join", &address]).await;

@@ -86,9 +86,10 @@ impl Cargo {
         self.root.join(name)
     }
 
-    /// A library package on disk, ready to be published to `mine`.
-    pub fn library(&self, name: &str, version: &str, dependencies: &str) -> PathBuf {
-        let place = self.place(name);
+    /// A library package on disk, ready to be published to `mine`: in the directory `path`, called like its last part.
+    pub fn library(&self, path: &str, version: &str, dependencies: &str) -> PathBuf {
+        let place = self.place(path);
+        let name = path.rsplit('/').next().unwrap_or(path);
         let manifest = format!(
             "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2021\"\n\
              description = \"A library of the tests\"\nlicense = \"MIT\"\npublish = [\"mine\"]\n\n\

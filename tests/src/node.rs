@@ -123,11 +123,22 @@ impl Node {
 
     /// Does `/readyz` say yes?
     pub async fn ready(&self) -> bool {
+        self.probe("/readyz").await
+    }
+
+    async fn probe(&self, path: &str) -> bool {
         let ops = Client::new(&format!("http://{}", self.ops), NO_TOKEN);
-        let answer = ops
-            .try_send(reqwest::Method::GET, "/readyz", None, &[])
-            .await;
+        let answer = ops.try_send(reqwest::Method::GET, path, None, &[]).await;
         answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Waits until the process answers probes, ready or not.
+    pub async fn wait_alive(&mut self) {
+        let what = format!("{} is alive", self.name);
+        wait_until(&what, Duration::from_secs(20), async || {
+            self.probe("/livez").await
+        })
+        .await;
     }
 
     pub async fn wait_ready(&mut self) {

@@ -176,7 +176,11 @@ fn may_publish_something(caller: &Caller) -> Result<(), ApiError> {
     if token.has(Scope::PublishUpdate) || token.has(Scope::PublishNew) {
         return Ok(());
     }
-    caller.require(Scope::PublishUpdate, None)
+    Err(Rejection::new(
+        RejectionKind::Forbidden,
+        "this token has neither the scope `publish-new` nor `publish-update`; use one that has them",
+    )
+    .into())
 }
 
 /// A look at what this node knows, only to refuse early: whether the crate is new and who owns it is the leader's to say.
