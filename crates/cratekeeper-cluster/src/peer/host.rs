@@ -137,6 +137,9 @@ impl Joined {
     pub(super) fn leads_since(&self, term: u64) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        metrics.current_leader == Some(self.identity.node) && metrics.current_term >= term
+        // Right after a start the vote may still name this node, which then leads nobody and has not read who is a member.
+        metrics.state.is_leader()
+            && metrics.current_leader == Some(self.identity.node)
+            && metrics.current_term >= term
     }
 }

@@ -115,12 +115,16 @@ struct PeerCalls {
 }
 
 impl PeerCalls {
-    /// For calls by which members change or ask something through the leader. They come from a node that takes this one for
-    /// its leader, so if it is not known here any more it was removed.
+    /// For calls by which members change or ask something through the leader. If this node leads, whoever it does not know was
+    /// removed. If it does not, the caller may know more: this node may have just started, and not know its members yet.
     fn for_member<T>(&self, call: &Request<T>) -> Result<&Joined, Status> {
+        let joined = self.host.joined()?;
         match caller(call)? {
-            Caller { member: true, .. } => self.host.joined(),
-            Caller { node, .. } => Err(not_a_member(node)),
+            Caller { member: true, .. } => Ok(joined),
+            Caller { node, .. } if joined.leads_since(0) => Err(not_a_member(node)),
+            Caller { .. } => Err(Status::unavailable(
+                "this node does not know its members yet",
+            )),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! and openraft installs the one on the shelf again if it is newer (`restore_from_snapshot`).
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,10 +54,10 @@ impl Snapshots {
             return Ok(snapshot);
         }
         if path.exists() {
-            fs::remove_dir_all(&path)?;
+            fs::remove_dir_all(&path).map_err(at("remove", &path))?;
         }
-        crate::store::sync_tree(&snapshot.path)?;
-        fs::rename(&snapshot.path, &path)?;
+        crate::store::sync_tree(&snapshot.path).map_err(at("sync", &snapshot.path))?;
+        fs::rename(&snapshot.path, &path).map_err(at("shelve", &snapshot.path))?;
         let shelved = snapshot.moved(path);
         self.put(shelved.clone())?;
         Ok(shelved)
@@ -65,19 +66,25 @@ impl Snapshots {
 
 /// Tables are shared by hard link, everything RocksDB writes to again is copied.
 fn link_files(snapshot: &SnapshotDirectory, target: &Path) -> Result<(), StorageError> {
-    fs::create_dir_all(target)?;
+    fs::create_dir_all(target).map_err(at("create", target))?;
     for file in &snapshot.manifest.files {
         let (from, to) = (snapshot.path.join(&file.name), target.join(&file.name));
         if is_diary(&file.name) {
             continue;
         }
         if file.name.ends_with(".sst") {
-            fs::hard_link(&from, &to)?;
+            fs::hard_link(&from, &to).map_err(at("link", &from))?;
         } else {
-            fs::copy(&from, &to)?;
+            fs::copy(&from, &to).map_err(at("copy", &from))?;
         }
     }
     Ok(())
+}
+
+/// Adds to an error what was being done, and where.
+fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.display().to_string();
+    move |error| io::Error::new(error.kind(), format!("{what} {path}: {error}"))
 }
 
 fn check(

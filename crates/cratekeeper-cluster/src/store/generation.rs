@@ -150,8 +150,14 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
 pub(crate) fn sync_tree(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
-            File::open(entry.path())?.sync_all()?;
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
+        match File::open(entry.path()) {
+            Ok(file) => file.sync_all()?,
+            // An open database removes files that it does not need any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     sync_directory(directory)
