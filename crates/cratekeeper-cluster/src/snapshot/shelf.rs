@@ -84,9 +84,7 @@ impl Snapshots {
             if in_use.upgrade().is_some() {
                 used.push((path, in_use));
             } else {
-                fs::remove_dir_all(&path).map_err(|error| {
-                    std::io::Error::new(error.kind(), format!("older {}: {error}", path.display()))
-                })?;
+                fs::remove_dir_all(&path)?;
             }
         }
         shelf.older = used;
