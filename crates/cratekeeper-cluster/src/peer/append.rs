@@ -40,12 +40,16 @@ pub(super) type Results =
 pub(super) async fn open<S>(
     mut client: PeerClient<Channel>,
     stamp: &Stamp,
-    input: S,
+    mut input: S,
     connection: Connection,
 ) -> Result<Results, RPCError<TypeConfig>>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
+    // After a failure Raft pauses inside `input`: connecting before the first request is there would go round without a pause.
+    let Some(first) = input.next().await else {
+        return Ok(futures::stream::empty().boxed());
+    };
     let (requests, outgoing) = mpsc::channel(QUEUED_REQUESTS);
     let mut call = Request::new(ReceiverStream::new(outgoing));
     stamp.put(call.metadata_mut());
@@ -54,7 +58,7 @@ where
     let session = Session {
         outgoing: Outgoing {
             input: Some(input),
-            parts: VecDeque::new(),
+            parts: append_to_pb(first, REQUEST_BYTES).into(),
             requests: Some(requests),
         },
         replies: replies.map_err(|status| unreachable(&status))?,
@@ -189,5 +193,39 @@ where
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::transport::Endpoint;
+
+    use super::*;
+    use crate::peer::identity::Identity;
+    use crate::peer::peers::Peers;
+
+    #[tokio::test]
+    async fn raft_pauses_before_a_lost_follower_is_connected_to_again() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
+        let identity = Identity {
+            cluster: "c1".to_owned(),
+            node: 1,
+            incarnation: "a".to_owned(),
+        };
+        let stamp = Stamp::new(&identity, 2, "b").unwrap();
+        let pausing = futures::stream::pending();
+        let opening = open(
+            PeerClient::new(channel),
+            &stamp,
+            pausing,
+            Peers::new().connect(2),
+        );
+        let opened = tokio::time::timeout(Duration::from_millis(300), opening).await;
+        assert!(opened.is_err(), "it connected without a request to send");
     }
 }
