@@ -378,6 +378,7 @@ async fn a_published_version_never_changes() {
     attack.end("changes of published versions").await;
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of mistakes and answers")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_counts_only_while_and_where_it_is_valid() {
     let mut attack = Attack::begin("tokens").await;

@@ -193,6 +193,7 @@ fn zeros_in_one_file(bytes: u64) -> Vec<u8> {
         .expect("memory can be written")
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of mistakes and answers")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_that_breaks_the_rules_is_refused() {
     let mut attack = Attack::begin("hostile_manifests").await;
