@@ -125,7 +125,7 @@ async fn update(cargo: &Cargo, app: &Path) {
     cargo
         .ok(app, &["update"])
         .await
-        .says(&["bottom v0.1.0 -> v0.1.1"]);
+        .says(&["Updating bottom v0.1.0", "-> v0.1.1"]);
 }
 
 async fn yank_and_unyank(cargo: &Cargo, app: &Path) {
@@ -147,7 +147,7 @@ async fn yank_and_unyank(cargo: &Cargo, app: &Path) {
     cargo
         .ok(app, &["update"])
         .await
-        .says(&["bottom v0.1.0 -> v0.1.1"]);
+        .says(&["Updating bottom v0.1.0", "-> v0.1.1"]);
 }
 
 async fn owners(cluster: &Cluster, cargo: &Cargo) {
