@@ -12,7 +12,7 @@ use openraft::base::BoxStream;
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
@@ -28,6 +28,8 @@ use crate::raft::types::TypeConfig;
 const REQUEST_BYTES: usize = 2 * 1024 * 1024;
 /// Handed to the connection and not yet on their way.
 const QUEUED_REQUESTS: usize = 4;
+/// At least this long between two tries to reach a lost follower.
+const PAUSE: Duration = Duration::from_millis(150);
 const OPEN: Duration = Duration::from_millis(1500);
 /// The follower gives a sign of life every half second.
 const SILENCE: Duration = Duration::from_secs(4);
@@ -46,9 +48,12 @@ pub(super) async fn open<S>(
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
-    // After a failure Raft pauses inside `input`: connecting before the first request is there would go round without a pause.
-    let Some(first) = input.next().await else {
-        return Ok(futures::stream::empty().boxed());
+    // After a failure Raft pauses inside `input`: connecting before asking for a request would go round without a pause. An idle
+    // Raft has no request for a long time, and its followers are to be heard all the same.
+    let parts = match timeout(PAUSE, input.next()).await {
+        Ok(Some(first)) => append_to_pb(first, REQUEST_BYTES).into(),
+        Ok(None) => return Ok(futures::stream::empty().boxed()),
+        Err(_) => VecDeque::new(),
     };
     let (requests, outgoing) = mpsc::channel(QUEUED_REQUESTS);
     let mut call = Request::new(ReceiverStream::new(outgoing));
@@ -58,7 +63,7 @@ where
     let session = Session {
         outgoing: Outgoing {
             input: Some(input),
-            parts: append_to_pb(first, REQUEST_BYTES).into(),
+            parts,
             requests: Some(requests),
         },
         replies: replies.map_err(|status| unreachable(&status))?,
@@ -225,7 +230,8 @@ mod tests {
             pausing,
             Peers::new().connect(2),
         );
-        let opened = tokio::time::timeout(Duration::from_millis(300), opening).await;
-        assert!(opened.is_err(), "it connected without a request to send");
+        let began = Instant::now();
+        assert!(opening.await.is_err(), "nobody listens there");
+        assert!(PAUSE <= began.elapsed(), "it went round without a pause");
     }
 }
