@@ -53,11 +53,6 @@ impl Attack {
     /// From here on nothing may change any more.
     pub(crate) async fn remember(&mut self) {
         self.sequence = self.cluster.admin().sequence().await;
-        self.allow_tarballs();
-    }
-
-    /// A refusal of the leader comes after the tarball is stored; it may stay, named by its checksum and by no event.
-    fn allow_tarballs(&mut self) {
         self.tarballs = self.stored_tarballs();
     }
 
@@ -374,7 +369,6 @@ async fn a_published_version_never_changes() {
     for (what, package, words) in cases {
         attack.refused(what, package.frame(), 409, &words).await;
     }
-    attack.allow_tarballs();
     attack.end("changes of published versions").await;
 }
 
@@ -468,7 +462,6 @@ async fn a_token_counts_only_while_and_where_it_is_valid() {
     foreign_calls(&mut attack, &mallory).await;
     let answer = mallory.publish_frame(newer).await;
     attack.judge("mallory would publish", &answer, 403, &["alices"]);
-    attack.allow_tarballs();
     attack.end("calls with tokens that do not count").await;
 }
 

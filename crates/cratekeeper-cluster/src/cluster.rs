@@ -47,6 +47,12 @@ impl Cluster {
         self.node.execute(request, deadline).await
     }
 
+    /// Rejected now if the command would be, as far as a confirmed view tells; only to refuse before anything is stored, the
+    /// decision comes with `execute`. Nothing is written.
+    pub async fn foresee(&self, request: &Request, deadline: Instant) -> Result<(), ExecuteError> {
+        self.node.foresee(request, deadline).await
+    }
+
     /// The index file of the lower-cased `name`; `known_position` is the position in the client's `If-None-Match`: a node that is
     /// behind it waits or asks the leader, and never answers with an older file.
     pub async fn index_file(
@@ -210,7 +216,7 @@ impl Cluster {
         self.node.step_aside(deadline).await
     }
 
-    /// Makes a snapshot now and purges the log behind it; the log index it reaches to.
+    /// Makes a snapshot now and purges the log behind it, as soon as no follower is being sent that; the log index it reaches to.
     pub async fn snapshot(&self) -> Result<u64, MembershipError> {
         self.node.snapshot().await
     }

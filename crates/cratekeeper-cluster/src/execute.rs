@@ -71,6 +71,22 @@ impl Node {
         }
     }
 
+    /// See `Cluster::foresee`.
+    pub(crate) async fn foresee(
+        &self,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<(), ExecuteError> {
+        if self.look(request)?.decide(self, request).is_ok() {
+            return Ok(());
+        }
+        // This node may be behind what the caller has seen; whoever cannot find out leaves it to the leader.
+        if self.barrier(deadline).await.is_ok() {
+            self.look(request)?.decide(self, request)?;
+        }
+        Ok(())
+    }
+
     async fn attempt(self: &Arc<Node>, request: &Request, deadline: Instant) -> Attempt {
         let Some(member) = self.member() else {
             return Attempt::NotNow;

@@ -26,6 +26,8 @@ use crate::raft_thread::RaftThread;
 use crate::store::{STATE_FORMAT, State};
 
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(600);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+const PURGE_WITHIN: Duration = Duration::from_secs(5);
 
 struct Stores {
     log: LogStore,
@@ -208,38 +210,40 @@ impl Node {
         let member = self.member().ok_or(MembershipError::NoLeader)?;
         let refused = |error: &dyn std::error::Error| MembershipError::Refused(error.to_string());
         let wanted = self.state.applied();
-        member
-            .raft
-            .trigger()
-            .snapshot()
-            .await
-            .map_err(|error| refused(&error))?;
-        let wait = || member.raft.wait(Some(SNAPSHOT_WITHIN));
-        let made = wait()
-            .metrics(
+        let deadline = Instant::now() + SNAPSHOT_WITHIN;
+        let index = loop {
+            let trigger = member.raft.trigger();
+            // Raft forgets the wish if it is making an earlier one just now, so it is said again.
+            trigger.snapshot().await.map_err(|error| refused(&error))?;
+            let wait = member.raft.wait(Some(ASK_AGAIN));
+            let made = wait.metrics(
                 |metrics| metrics.snapshot.is_some_and(|id| wanted <= id.index),
                 "the snapshot",
-            )
-            .await;
-        let index = made
-            .map_err(|_| MembershipError::Unfinished)?
-            .snapshot
-            .map_or(wanted, |id| id.index);
-        member
-            .raft
-            .trigger()
+            );
+            if let Ok(metrics) = made.await {
+                break metrics.snapshot.map_or(wanted, |id| id.index);
+            }
+            if deadline < Instant::now() {
+                return Err(MembershipError::Unfinished);
+            }
+        };
+        let trigger = member.raft.trigger();
+        trigger
             .purge_log(index)
             .await
             .map_err(|error| refused(&error))?;
-        let purged = wait()
-            .metrics(
-                |metrics| metrics.purged.is_some_and(|id| index <= id.index),
-                "the purge",
-            )
-            .await;
-        purged
-            .map(|_| index)
-            .map_err(|_| MembershipError::Unfinished)
+        let wait = member.raft.wait(Some(PURGE_WITHIN));
+        let purged = wait.metrics(
+            |metrics| metrics.purged.is_some_and(|id| index <= id.index),
+            "the purge",
+        );
+        if purged.await.is_err() {
+            tracing::info!(
+                index,
+                "the log is purged when no follower is being sent it any more"
+            );
+        }
+        Ok(index)
     }
 }
 

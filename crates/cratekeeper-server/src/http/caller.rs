@@ -46,24 +46,19 @@ impl Caller {
     /// Executes `command` in the caller's name, within the time a client waits for an answer.
     pub(crate) async fn execute(&self, app: &App, command: Command) -> Result<Executed, ApiError> {
         let deadline = Instant::now() + app.settings.publish_deadline;
-        self.execute_until(app, command, deadline).await
+        Ok(app.cluster.execute(self.request(command), deadline).await?)
     }
 
-    pub(crate) async fn execute_until(
-        &self,
-        app: &App,
-        command: Command,
-        deadline: Instant,
-    ) -> Result<Executed, ApiError> {
-        let request = Request {
+    /// `command` in the caller's name.
+    pub(crate) fn request(&self, command: Command) -> Request {
+        Request {
             actor: Actor {
                 login: Some(self.account.login.clone()),
                 token: Some(self.token.clone()),
             },
             request: self.request,
             command,
-        };
-        Ok(app.cluster.execute(request, deadline).await?)
+        }
     }
 
     async fn identify(parts: &Parts, app: &App) -> Result<Caller, ApiError> {

@@ -80,6 +80,15 @@ pub(crate) async fn publish(
     let (judged, tarball) = judged(&app, upload).await?;
     may_publish(&caller, &judged.facts.name)?;
 
+    let command = Command::Publish(Box::new(Publish {
+        facts: judged.facts,
+        checksum: tarball.checksum,
+        tarball_bytes: tarball.bytes,
+    }));
+    // What would be refused anyway must not leave a tarball behind.
+    let request = caller.request(command);
+    app.cluster.foresee(&request, deadline).await?;
+
     // The tarball goes first: one that no event names is only wasted space, an event without its tarball a broken promise.
     let stored = app
         .tarballs
@@ -87,13 +96,7 @@ pub(crate) async fn publish(
     timeout_at(deadline, stored).await.map_err(|_| {
         ApiError::unavailable("the tarball store did not answer in time; nothing was published, try again in a moment")
     })??;
-
-    let command = Command::Publish(Box::new(Publish {
-        facts: judged.facts,
-        checksum: tarball.checksum,
-        tarball_bytes: tarball.bytes,
-    }));
-    caller.execute_until(&app, command, deadline).await?;
+    app.cluster.execute(request, deadline).await?;
     Ok(Json(Published {
         warnings: Warnings {
             invalid_categories: [],
