@@ -6,7 +6,6 @@ use crate::rejection::{invalid, shown};
 
 /// How cargo identifies crates.io, even where it reads its sparse index.
 pub(super) const CRATES_IO: &str = "https://github.com/rust-lang/crates.io-index";
-const CRATES_IO_SPARSE: &str = "sparse+https://index.crates.io";
 
 /// As the index says it: `None` for this registry, one spelling for crates.io, else the URL as given.
 pub(super) fn in_index_terms(url: &str, rules: &Rules) -> Option<String> {
@@ -14,7 +13,7 @@ pub(super) fn in_index_terms(url: &str, rules: &Rules) -> Option<String> {
     if rules.own_index_urls.iter().any(|own| same(own)) {
         return None;
     }
-    if same(CRATES_IO) || same(CRATES_IO_SPARSE) {
+    if same(CRATES_IO) {
         return Some(CRATES_IO.to_owned());
     }
     Some(url.to_owned())
