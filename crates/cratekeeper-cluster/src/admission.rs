@@ -12,6 +12,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::api::{ExecuteError, Request, Start};
+use crate::causes::with_causes;
 use crate::node::{Member, Node, storage};
 use crate::peer::{Identity, JoinAnswer};
 use crate::raft::types;
@@ -46,7 +47,7 @@ impl Node {
         let member = self
             .start_raft(identity)
             .await
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| with_causes(&error))?;
         if member.identity.node == 1
             && let Start::Found {
                 admin,
@@ -233,7 +234,7 @@ impl Node {
         file.cluster = Some(cluster.to_owned());
         file.node = Some(node);
         file.write(&self.options.data_dir)
-            .map_err(|error| chain(&storage("write the file NODE", error)))?;
+            .map_err(|error| with_causes(&storage("write the file NODE", error)))?;
         file.identity()
             .ok_or_else(|| "the file NODE is incomplete".to_owned())
     }
@@ -263,7 +264,7 @@ impl Node {
         let installation = self
             .state
             .folded(&StreamId::Installation)
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| with_causes(&error))?;
         if matches!(&*installation.state, StreamState::Installation(Some(found)) if !found.nodes.is_empty())
         {
             return Ok(());
@@ -278,14 +279,14 @@ impl Node {
         if installation.position == 0 {
             self.execute_for_the_cluster(found)
                 .await
-                .map_err(|error| chain(&error))?;
+                .map_err(|error| with_causes(&error))?;
         }
         let admit = Command::AdmitNode {
             incarnation: member.identity.incarnation.clone(),
         };
         self.execute_for_the_cluster(admit)
             .await
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| with_causes(&error))?;
         tracing::info!(cluster = member.identity.cluster, "the cluster was founded");
         Ok(())
     }
@@ -339,7 +340,7 @@ impl Node {
             incarnation: join.incarnation.clone(),
         };
         if let Err(error) = self.execute_for_the_cluster(admit).await {
-            return JoinAnswer::Later(chain(&error));
+            return JoinAnswer::Later(with_causes(&error));
         }
         let Ok(Some(node)) = self.admitted(&join.incarnation) else {
             return JoinAnswer::Later("the node's id is not known here yet".to_owned());
@@ -385,15 +386,4 @@ enum Asking {
     Joined(Identity),
     Elsewhere(String),
     Later(String),
-}
-
-/// An error with its causes, for a person.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -3,6 +3,7 @@
 
 mod admission;
 mod api;
+mod causes;
 mod cluster;
 #[cfg(test)]
 mod cluster_tests;

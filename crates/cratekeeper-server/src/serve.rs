@@ -20,6 +20,7 @@ pub(crate) use founding::{new_token, write_secret};
 pub(crate) use signals::Stop;
 
 use crate::app::{App, router};
+use crate::causes::with_causes;
 use crate::config::{Settings, StartSettings, TarballSettings};
 use crate::listen::{ListenSettings, Listener};
 use crate::ops::{self, Ops};
@@ -237,7 +238,7 @@ fn claim_store(tarballs: Tarballs) -> StoreCheck {
             let holder = tarballs
                 .claim(&cluster)
                 .await
-                .map_err(|error| chain(&error))?;
+                .map_err(|error| with_causes(&error))?;
             if holder == cluster {
                 return Ok(());
             }
@@ -255,7 +256,11 @@ fn check_store(tarballs: Tarballs) -> StoreCheck {
         let tarballs = tarballs.clone();
         Box::pin(async move {
             let store = tarballs.describe();
-            match tarballs.claimed_by().await.map_err(|error| chain(&error))? {
+            match tarballs
+                .claimed_by()
+                .await
+                .map_err(|error| with_causes(&error))?
+            {
                 Some(holder) if holder == cluster => Ok(()),
                 Some(holder) => Err(format!(
                     "{store} belongs to the cluster `{holder}`, but this node is to join `{cluster}`: configure the store that `{cluster}` uses"
@@ -266,18 +271,6 @@ fn check_store(tarballs: Tarballs) -> StoreCheck {
             }
         })
     })
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Histograms are folded from time to time, or they would grow while nobody scrapes.

@@ -15,6 +15,7 @@ use tonic::transport::{
 use tonic::{ConnectError, Request, Response, Status};
 
 use crate::PeerTls;
+use crate::causes::with_causes;
 
 /// Larger than anything that is sent: an append request of one entry.
 pub(super) const MESSAGE_MAX: usize = 16 * 1024 * 1024;
@@ -105,7 +106,10 @@ impl Dialer {
             return Ok(channel.clone());
         }
         let endpoint = self.endpoint(address).map_err(|error| {
-            Status::invalid_argument(format!("`{address}` cannot be dialled: {}", chain(&error)))
+            Status::invalid_argument(format!(
+                "`{address}` cannot be dialled: {}",
+                with_causes(&error)
+            ))
         })?;
         let _runtime = self.shared.runtime.enter();
         let channel = endpoint.connect_lazy();
@@ -205,19 +209,9 @@ fn said(status: Status) -> String {
 /// What went wrong, with its causes: tonic's own message is often only "transport error".
 pub(super) fn describe(status: &Status) -> String {
     match std::error::Error::source(status).and_then(std::error::Error::source) {
-        Some(cause) => format!("{}: {}", status.message(), chain(cause)),
+        Some(cause) => format!("{}: {}", status.message(), with_causes(cause)),
         None => format!("{}: {}", status.code(), status.message()),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -14,8 +14,6 @@ use crate::api::Rebuilt;
 
 /// Events staged for one write.
 const BATCH: u64 = 256;
-/// Differences named before the rest is only counted in the history of the log.
-const DIFFERENCES_MAX: usize = 100;
 
 /// Folds all events of the state in `directory` (of a stopped node). With `replace`, what was folded becomes live.
 pub(crate) fn rebuild(
@@ -96,7 +94,6 @@ fn compare(live: &Database, fresh: &Database) -> Result<Vec<String>, StorageErro
                 break;
             }
         }
-        differences.truncate(DIFFERENCES_MAX);
     }
     Ok(differences)
 }

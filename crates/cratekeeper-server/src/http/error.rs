@@ -1,6 +1,7 @@
 //! The only file that chooses a status. Every refusal and every fault leaves as `{"errors":[{"detail":"…"}]}`: cargo prints the
 //! detail as it is and dumps anything else raw.
 
+use crate::causes::with_causes;
 use std::any::Any;
 use std::error::Error;
 use std::sync::Arc;
@@ -241,7 +242,7 @@ pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
         .as_ref()
         .and_then(|failure| failure.0.fault.as_ref())
     {
-        tracing::error!(request = request_id, fault = %chain(fault.as_ref()), "{sentence}");
+        tracing::error!(request = request_id, fault = %with_causes(fault.as_ref()), "{sentence}");
     }
     if status.is_server_error() {
         sentence.push_str(&format!(" (request {request_id})"));
@@ -277,18 +278,6 @@ fn sentence_for(status: StatusCode) -> &'static str {
         }
         _ => "the registry could not answer",
     }
-}
-
-/// An error with all it came from.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
