@@ -1,5 +1,6 @@
 //! One binary with all integration tests, a file per topic; the harness is the library of this package.
 
+mod docs;
 mod hostile_input;
 mod hostile_tarballs;
 mod hosts_what_it_is_built_from;

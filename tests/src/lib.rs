@@ -11,6 +11,7 @@ mod garage;
 mod index_lines;
 mod node;
 mod package;
+mod pages;
 mod ports;
 mod process;
 mod public_registry;
@@ -28,6 +29,8 @@ pub use garage::Garage;
 pub use index_lines::{Difference, compare};
 pub use node::Node;
 pub use package::{Package, frame, frame_claiming};
+pub use pages::{Block, Page, Stage, pages};
+pub use ports::free_port;
 pub use process::Process;
 pub use public_registry::{
     LockedCrate, fetch_locked, locked_crates, manifest_of, public_index_line,

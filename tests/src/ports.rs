@@ -9,7 +9,7 @@ const FIRST: u32 = 10_000;
 const COUNT: u32 = 20_000;
 
 /// A port on which nobody listens, never given out twice by this process.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     for _ in 0..COUNT {
         // Two test processes at once start at different places.
