@@ -106,6 +106,13 @@ impl Cluster {
         let token_file = token_file.display().to_string();
         set(&mut settings, "cluster.admin_token_file", token_file.into());
         set(&mut settings, "cluster.id", "tests".into());
+        // The balancer looks several times a second.
+        let linger = settings
+            .get("node")
+            .and_then(|node| node.get("drain_linger_seconds"));
+        if linger.is_none() {
+            set(&mut settings, "node.drain_linger_seconds", 1.into());
+        }
         set(&mut settings, "peer.insecure", true.into());
         set(&mut settings, "log.level", "info,openraft=warn".into());
         store_settings(&mut settings, &setup.store, &scratch);

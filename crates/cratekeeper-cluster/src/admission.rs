@@ -1,23 +1,25 @@
-//! How an empty node gets into a cluster: it founds one if it was told to and nobody else has one, or joins; and the leader's side
-//! of joining. Founding happens once: all peers asked, and the object store claimed first (design 7).
+//! How an empty node gets into a cluster: it founds one if it was told to and nobody else has one, or joins. Founding happens once: all peers asked, and the object store claimed first (design 7).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cratekeeper_domain::{
-    Actor, Command, Login, RequestId, StreamId, StreamState, TokenHash, TokenId,
+    Actor, Command, FIRST_LEVEL, Login, NEWEST_LEVEL, READERS_LEVEL, RequestId, StreamId,
+    StreamState, TokenHash, TokenId,
 };
 use cratekeeper_wire::pb::peer as pb;
-use openraft::errors::{ClientWriteError, RaftError};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use crate::api::{ExecuteError, Request, Start};
+use crate::RELEASE;
+use crate::api::{ExecuteError, NodeRole, Request, Start};
 use crate::causes::with_causes;
+use crate::features;
 use crate::node::{Member, Node, storage};
-use crate::peer::{Identity, JoinAnswer};
+use crate::peer::Identity;
 use crate::raft::types;
-use crate::store::STATE_FORMAT;
 
+/// What every release says in `JoinRequest.state_format`.
+const JOIN_FORMAT: u32 = 1;
 const PAUSE: Duration = Duration::from_millis(200);
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 const JOIN_WITHIN: Duration = Duration::from_secs(20);
@@ -41,7 +43,7 @@ impl Node {
             Some(identity) => identity,
             None => match self.options.start.clone() {
                 Start::Found { cluster, peers, .. } => self.found_or_join(&cluster, &peers).await?,
-                Start::Join { peers } => self.join(peers, None).await?,
+                Start::Join { cluster, peers } => self.join(peers, cluster.as_deref()).await?,
             },
         };
         let member = self
@@ -191,10 +193,17 @@ impl Node {
         let Some(cluster) = there.cluster else {
             return Ok(Asking::Later("it is in no cluster yet".to_owned()));
         };
-        if expected.is_some_and(|expected| expected != cluster) {
+        if let Some(expected) = expected.filter(|expected| *expected != cluster) {
             return Err(format!(
-                "the peer at {address} belongs to the cluster `{cluster}`, not to the one this node is configured for"
+                "the peer at {address} belongs to the cluster `{cluster}`, but this node is configured for `{expected}`; correct cluster.peers or cluster.id"
             ));
+        }
+        let reader = self.options.role == NodeRole::Reader;
+        if reader && there.feature_level_max.unwrap_or(FIRST_LEVEL.level) < READERS_LEVEL {
+            let release = there.release;
+            return Ok(Asking::Later(format!(
+                "it runs release {release}, which would make a voter of a reader; upgrade it first"
+            )));
         }
         // Before anything is asked of the cluster: a node that cannot reach its tarballs must not become a member.
         (self.options.check_store)(cluster).await?;
@@ -202,8 +211,10 @@ impl Node {
             incarnation: self.file.lock().incarnation.clone(),
             name: self.options.name.clone(),
             address: self.options.peer_address.clone(),
-            state_format: STATE_FORMAT,
-            release: env!("CARGO_PKG_VERSION").to_owned(),
+            state_format: JOIN_FORMAT,
+            release: RELEASE.to_owned(),
+            reader,
+            feature_level_max: Some(NEWEST_LEVEL),
         };
         let reply = match self
             .dialer
@@ -275,6 +286,7 @@ impl Node {
             admin: admin.clone(),
             token: token.clone(),
             hash: *hash,
+            feature_level: features::taken(&self.options),
         };
         if installation.position == 0 {
             self.execute_for_the_cluster(found)
@@ -291,7 +303,7 @@ impl Node {
         Ok(())
     }
 
-    async fn execute_for_the_cluster(
+    pub(crate) async fn execute_for_the_cluster(
         self: &Arc<Node>,
         command: Command,
     ) -> Result<(), ExecuteError> {
@@ -310,75 +322,8 @@ impl Node {
             address: self.options.peer_address.clone(),
             incarnation: identity.incarnation.clone(),
             name: self.options.name.clone(),
+            role: self.options.role,
         }
-    }
-
-    /// On the leader: gives the volume its node id and makes it a learner; asking again is the same asking.
-    pub(crate) async fn admit(self: &Arc<Node>, join: pb::JoinRequest) -> JoinAnswer {
-        let Some(member) = self.member() else {
-            return JoinAnswer::Later("this node is in no cluster".to_owned());
-        };
-        if !member.raft.is_leader() {
-            return JoinAnswer::NotLeader(member.leader());
-        }
-        if join.state_format != STATE_FORMAT {
-            return JoinAnswer::Refused(format!(
-                "the node {} (release {}) reads state format {}, this cluster has {STATE_FORMAT}; run the same release on all nodes",
-                join.name, join.release, join.state_format
-            ));
-        }
-        if join.address.is_empty() || join.incarnation.is_empty() {
-            return JoinAnswer::Refused(
-                "a node must say its peer address and incarnation to join".to_owned(),
-            );
-        }
-        // The founder's own id comes first: whoever asks between the founding and that would be given the id 1 too.
-        if !matches!(self.admitted(&member.identity.incarnation), Ok(Some(_))) {
-            return JoinAnswer::Later("the cluster is being founded".to_owned());
-        }
-        let admit = Command::AdmitNode {
-            incarnation: join.incarnation.clone(),
-        };
-        if let Err(error) = self.execute_for_the_cluster(admit).await {
-            return JoinAnswer::Later(with_causes(&error));
-        }
-        let Ok(Some(node)) = self.admitted(&join.incarnation) else {
-            return JoinAnswer::Later("the node's id is not known here yet".to_owned());
-        };
-        let joining = types::Member {
-            address: join.address,
-            incarnation: join.incarnation,
-            name: join.name,
-        };
-        match timeout_at(
-            Instant::now() + ASK_WITHIN * 5,
-            member.raft.add_learner(node, joining, false),
-        )
-        .await
-        {
-            Ok(Ok(_)) => JoinAnswer::Joined {
-                node,
-                cluster: member.identity.cluster.clone(),
-                members: member.members(),
-            },
-            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
-                JoinAnswer::NotLeader(member.leader())
-            }
-            Ok(Err(error)) => JoinAnswer::Later(error.to_string()),
-            Err(_) => JoinAnswer::Later("no majority answered in time".to_owned()),
-        }
-    }
-
-    fn admitted(&self, incarnation: &str) -> Result<Option<u64>, crate::store::StorageError> {
-        let installation = self.state.folded(&StreamId::Installation)?;
-        let StreamState::Installation(Some(installation)) = &*installation.state else {
-            return Ok(None);
-        };
-        Ok(installation
-            .nodes
-            .iter()
-            .find(|node| node.incarnation == incarnation)
-            .map(|node| node.node))
     }
 }
 

@@ -27,6 +27,10 @@ pub struct NodeOptions {
     pub peer_address: String,
     /// Name shown in status (`cratekeeper-0`).
     pub name: String,
+    /// What it joins as; a node keeps the role it joined with.
+    pub role: NodeRole,
+    /// A level to hold the cluster back at; `None`: the newest this release knows.
+    pub feature_level_max: Option<u32>,
     pub tls: Option<PeerTls>,
     pub start: Start,
     /// Called before founding: claims the object store for the cluster, or says why not.
@@ -51,8 +55,21 @@ pub enum Start {
         admin_token: TokenId,
         admin_token_hash: TokenHash,
     },
-    /// Wait until one of `peers` has a cluster (or one invites this node), then join it.
-    Join { peers: Vec<String> },
+    /// Wait until one of `peers` has a cluster (or one invites this node), then join it; only `cluster`, if that is given.
+    Join {
+        cluster: Option<String>,
+        peers: Vec<String>,
+    },
+}
+
+/// What a node is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NodeRole {
+    /// It takes part in agreeing, and may lead.
+    #[default]
+    Voter,
+    /// It has everything, serves reads and forwards writes, and is never counted.
+    Reader,
 }
 
 /// Files are read at start; both sides show a certificate signed by `ca`.
@@ -171,7 +188,10 @@ pub struct TarballEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberRole {
     Voter,
+    /// It becomes a voter when it has caught up.
     Learner,
+    /// It never does.
+    Reader,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +206,11 @@ pub struct MemberStatus {
     pub sequence: Option<u64>,
     pub lag_entries: Option<u64>,
     pub ready: Option<bool>,
+    /// It is about to stop.
+    pub draining: bool,
+    /// What it runs and the highest feature level it takes; `None` where it is not connected to the leader.
+    pub release: Option<String>,
+    pub feature_level_max: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,6 +231,26 @@ pub struct ClusterStatus {
     pub members: Vec<MemberStatus>,
 }
 
+/// Why a node cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Raft or the storage below it has stopped; starting again may help.
+    #[error("{0}")]
+    Broken(String),
+    /// A sentence for the operator: removed, refused, of another history.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// One question that a node asks itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub name: &'static str,
+    pub passed: bool,
+    /// What was found, in words.
+    pub found: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
     /// May take reads and forward writes: in the committed membership, caught up once since start, not draining, not behind by much.
@@ -214,6 +259,8 @@ pub struct Readiness {
     pub write_ready: bool,
     /// Why not, in words.
     pub reason: String,
+    /// All that `ready` asks, in order, and last what `write_ready` asks beyond.
+    pub checks: Vec<Check>,
 }
 
 #[derive(Debug, thiserror::Error)]

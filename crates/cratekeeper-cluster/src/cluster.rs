@@ -13,10 +13,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::api::{
-    ClusterStatus, CrateSummary, ExecuteError, Executed, IndexFile, MembershipError, NodeOptions,
-    Presented, ReadError, Readiness, Rebuilt, Request, StartError, TarballEntry, VersionSummary,
+    ClusterStatus, CrateSummary, ExecuteError, Executed, Failure, IndexFile, MembershipError,
+    NodeOptions, Presented, ReadError, Readiness, Rebuilt, Request, StartError, TarballEntry,
+    VersionSummary,
 };
 use crate::node::{Node, storage};
+use crate::peer::Change;
 use crate::store::{self, StorageError, queries};
 
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -195,9 +197,10 @@ impl Cluster {
         self.node.invite(address, deadline).await
     }
 
-    /// Removes a node for ever; its id is never used again.
+    /// Removes a node for ever, also one that is away; its id is never used again. Refused where the rest would have no majority.
     pub async fn remove(&self, node: u64, deadline: Instant) -> Result<(), MembershipError> {
-        self.node.remove(node, deadline).await
+        let change = Change::Remove(node);
+        self.node.change(change, deadline).await.map(drop)
     }
 
     /// Hands leadership to `to`, or to the most caught-up voter; who leads then.
@@ -206,14 +209,39 @@ impl Cluster {
         to: Option<u64>,
         deadline: Instant,
     ) -> Result<u64, MembershipError> {
-        self.node.hand_over(to, deadline).await
+        self.node.change(Change::HandOver(to), deadline).await
     }
 
-    /// Not ready from now on; hands over leadership and waits, until `deadline`, until another node leads.
-    pub async fn drain(&self, deadline: Instant) -> Result<(), MembershipError> {
+    /// Not ready from now on, for good. It still serves and, until it steps aside, leads.
+    pub fn begin_drain(&self) {
         self.node.draining.store(true, Ordering::Release);
         self.node.report();
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.node.draining.load(Ordering::Acquire)
+    }
+
+    /// There is no other member who could serve instead.
+    pub fn is_alone(&self) -> bool {
+        self.node
+            .member()
+            .is_none_or(|member| member.members().len() < 2)
+    }
+
+    /// Returns when the other voters can agree without this node, or never could; the error says what was missing at `deadline`.
+    pub async fn wait_dispensable(&self, deadline: Instant) -> Result<(), String> {
+        self.node.wait_dispensable(deadline).await
+    }
+
+    /// If this node leads and another voter answers, that one leads when this returns.
+    pub async fn step_aside(&self, deadline: Instant) -> Result<(), MembershipError> {
         self.node.step_aside(deadline).await
+    }
+
+    /// In force, as applied here; 0 before this node knows its cluster.
+    pub fn feature_level(&self) -> Result<u32, ReadError> {
+        Ok(self.node.feature_level()?)
     }
 
     /// Makes a snapshot now and purges the log behind it, as soon as no follower is being sent that; the log index it reaches to.
@@ -222,12 +250,13 @@ impl Cluster {
     }
 
     /// Resolves when the node can no longer work (Raft stopped, this node was removed): the process must exit.
-    pub async fn failed(&self) -> String {
+    pub async fn failed(&self) -> Failure {
         let mut failure = self.node.failure.subscribe();
-        match failure.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
-            Err(_) => "the node is gone".to_owned(),
-        }
+        let why = match failure.wait_for(Option::is_some).await {
+            Ok(why) => why.clone(),
+            Err(_) => None,
+        };
+        why.unwrap_or_else(|| Failure::Broken("the node is gone".to_owned()))
     }
 
     /// Stops Raft and the peer service and flushes the state.

@@ -75,6 +75,7 @@ impl Place {
             }
         } else {
             Start::Join {
+                cluster: None,
                 peers: vec![self.addresses[0].clone()],
             }
         };
@@ -83,6 +84,8 @@ impl Place {
             peer_listen: self.addresses[node].parse().expect("an address"),
             peer_address: self.addresses[node].clone(),
             name: format!("node-{node}"),
+            role: crate::NodeRole::Voter,
+            feature_level_max: None,
             tls: None,
             start,
             claim_store: Arc::new(|_| Box::pin(async { Ok(()) })),
@@ -191,7 +194,8 @@ async fn three_nodes_keep_one_history_whoever_is_asked_and_a_changed_one_is_foun
         .await
         .expect("is found out");
     assert!(
-        why.contains("the history on this node is not the cluster's"),
+        why.to_string()
+            .contains("the history on this node is not the cluster's"),
         "{why}"
     );
     assert!(!changed.readiness().ready);

@@ -19,8 +19,6 @@ use crate::peer::{Asked, NoQuorum};
 use crate::raft::types::{Applied, Proposal};
 use crate::store::queries;
 
-/// What this release decides by; raised together with an event that says so.
-const FEATURE_LEVEL: u32 = 1;
 /// How often a decision is taken again because what it read had changed.
 const DECISIONS_MAX: u32 = 8;
 /// A write waits at most this long for the other ready nodes to show it.
@@ -180,6 +178,7 @@ impl Node {
         let mut seen = Seen {
             view: View::default(),
             reads: Vec::new(),
+            feature_level: self.feature_level().map_err(storage)?,
         };
         for stream in request.command.reads(&request.actor) {
             let folded = self.state.folded(&stream).map_err(storage)?;
@@ -201,6 +200,8 @@ impl Node {
 struct Seen {
     view: View,
     reads: Vec<(StreamId, u64)>,
+    /// In force then.
+    feature_level: u32,
 }
 
 impl Seen {
@@ -313,7 +314,7 @@ fn encode(request: &Request, seen: &Seen, events: Vec<(StreamId, Event)>) -> Byt
         time_ms: now_ms(),
         actor: request.actor.clone(),
         request: request.request,
-        feature_level: FEATURE_LEVEL,
+        feature_level: seen.feature_level,
     })
 }
 

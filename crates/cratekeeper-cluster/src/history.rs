@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::api::Failure;
 use crate::node::Node;
 use crate::store::queries;
 
@@ -39,19 +40,19 @@ impl Node {
         match queries::chain_at(&self.state.live(), theirs.sequence) {
             Ok(Some(ours)) if ours == theirs.chain => true,
             Ok(ours) => {
-                self.fail(differs(
+                self.fail(Failure::Refused(differs(
                     leader,
                     theirs.sequence,
                     ours.as_deref(),
                     &theirs.chain,
-                ));
+                )));
                 false
             }
             Err(error) => {
-                self.fail(format!(
+                self.fail(Failure::Broken(format!(
                     "the chain hash at sequence {} cannot be read: {error}",
                     theirs.sequence
-                ));
+                )));
                 false
             }
         }

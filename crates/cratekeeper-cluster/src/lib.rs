@@ -2,19 +2,23 @@
 //! [`Cluster`] is the handle the server holds; nothing outside this crate names a Raft or RocksDB type.
 
 mod admission;
+mod admitting;
 mod api;
 mod causes;
 mod cluster;
 #[cfg(test)]
 mod cluster_tests;
 mod execute;
+mod features;
 mod history;
+mod leaving;
 mod membership;
 mod node;
 mod node_file;
 mod peer;
 mod raft;
 mod raft_thread;
+mod readiness;
 mod reading;
 mod snapshot;
 mod starting;
@@ -24,3 +28,6 @@ mod tasks;
 
 pub use api::*;
 pub use cluster::{Cluster, rebuild};
+
+/// As nodes tell each other.
+pub const RELEASE: &str = env!("CARGO_PKG_VERSION");

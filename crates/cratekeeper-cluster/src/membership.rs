@@ -1,4 +1,4 @@
-//! Changing who is a member: promoting learners, replacing volumes, inviting, removing, handing over leadership.
+//! Changing who is a member: promoting learners, replacing volumes, inviting, removing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::api::MembershipError;
+use crate::api::{Failure, MembershipError, NodeRole};
 use crate::node::{Member, Node};
-use crate::peer::Asked;
+use crate::peer::{Asked, Change};
 use crate::raft::types;
 
 /// A learner this close to the end of the log becomes a voter.
 const PROMOTE_WITHIN_ENTRIES: u64 = 200;
+const PLACE_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Member {
@@ -43,13 +44,22 @@ impl Member {
     }
 
     /// How far each node's log is known to equal this leader's.
-    fn matched(&self) -> BTreeMap<u64, u64> {
+    pub(crate) fn matched(&self) -> BTreeMap<u64, u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let replication = metrics.replication.iter().flatten();
         replication
             .map(|(node, matched)| (*node, matched.as_ref().map_or(0, |id| id.index)))
             .collect()
+    }
+
+    /// On the leader: the node is connected, and its log close to the end.
+    fn has_caught_up(&self, node: u64) -> bool {
+        let last = self.raft.metrics().borrow_watched().last_log_index;
+        let close = self.matched().get(&node).is_some_and(|matched| {
+            last.unwrap_or(0).saturating_sub(*matched) <= PROMOTE_WITHIN_ENTRIES && 0 < *matched
+        });
+        close && self.peers.get(node).is_some_and(|peer| peer.connected)
     }
 
     async fn change(
@@ -69,54 +79,40 @@ impl Member {
 }
 
 impl Node {
-    /// On the leader: one learner that has caught up becomes a voter; the older members at its address leave in the same change,
-    /// because one address is one place and its older volume is gone.
+    /// On the leader: one node that has caught up takes its place. A learner becomes a voter, a reader stays what it is; the older
+    /// members at its address leave in the same change, because one address is one place and its older volume is gone.
     pub(crate) async fn promote_learners(self: &Arc<Node>) {
         let Some(member) = self.member().filter(|member| member.raft.is_leader()) else {
             return;
         };
-        let last = member
-            .raft
-            .metrics()
-            .borrow_watched()
-            .last_log_index
-            .unwrap_or(0);
-        let (voters, matched, members) = (member.voters(), member.matched(), member.members());
-        let ready = members.iter().find(|(node, _)| {
-            let close = matched.get(node).is_some_and(|matched| {
-                last.saturating_sub(*matched) <= PROMOTE_WITHIN_ENTRIES && 0 < *matched
+        let (voters, members) = (member.voters(), member.members());
+        let place = members
+            .iter()
+            .filter(|(node, _)| !voters.contains(node) && member.has_caught_up(*node))
+            .find_map(|(node, at)| {
+                let older = |(other, there): &&(u64, types::Member)| {
+                    other < node && there.address == at.address
+                };
+                let replaced = members.iter().filter(older).map(|(older, _)| *older);
+                let replaced: BTreeSet<u64> = replaced.collect();
+                let change = taking_place(*node, at.role, &voters, &replaced)?;
+                Some((*node, at.role, replaced, change))
             });
-            let answers = member.peers.get(*node).is_some_and(|peer| peer.connected);
-            !voters.contains(node) && close && answers
-        });
-        let Some((learner, at)) = ready else { return };
-        let replaced: BTreeSet<u64> = members
-            .iter()
-            .filter(|(node, other)| node < learner && other.address == at.address)
-            .map(|(node, _)| *node)
-            .collect();
-        let wanted = voters
-            .iter()
-            .copied()
-            .filter(|voter| !replaced.contains(voter))
-            .chain([*learner])
-            .collect();
+        let Some((node, role, replaced, change)) = place else {
+            return;
+        };
         tracing::info!(
-            node = learner,
+            node,
+            ?role,
             ?replaced,
-            "a learner that has caught up becomes a voter"
+            "a node that has caught up takes its place"
         );
-        if let Err(error) = member
-            .change(
-                ChangeMembers::ReplaceAllVoters(wanted),
-                Instant::now() + Duration::from_secs(10),
-            )
-            .await
-        {
+        let deadline = Instant::now() + PLACE_WITHIN;
+        if let Err(error) = member.change(change, deadline).await {
             tracing::warn!(
-                node = learner,
+                node,
                 ?error,
-                "the learner was not promoted; it will be tried again"
+                "the node did not take its place; it will be tried again"
             );
         }
         for node in replaced {
@@ -150,7 +146,7 @@ impl Node {
         if let Err(error) = file.write(&self.options.data_dir) {
             tracing::error!(%error, "the file NODE could not be written");
         }
-        self.fail(REMOVED.to_owned());
+        self.fail(Failure::Refused(REMOVED.to_owned()));
     }
 
     /// See `Cluster::invite`; any member can do it.
@@ -194,10 +190,10 @@ impl Node {
         };
         while Instant::now() < deadline {
             let voters = member.voters();
-            let found = member
-                .members()
-                .into_iter()
-                .find(|(node, other)| other.incarnation == incarnation && voters.contains(node));
+            let found = member.members().into_iter().find(|(node, other)| {
+                let settled = voters.contains(node) || other.role == NodeRole::Reader;
+                other.incarnation == incarnation && settled
+            });
             if let Some((node, _)) = found {
                 return Ok(node);
             }
@@ -280,103 +276,39 @@ impl Node {
         Ok(())
     }
 
-    fn answers(&self, member: &Member, node: u64) -> bool {
+    pub(crate) fn answers(&self, member: &Member, node: u64) -> bool {
         node == member.identity.node || member.peers.get(node).is_some_and(|peer| peer.connected)
     }
 
-    /// On the leader: the voter that is most caught up, or the one named, leads next.
-    pub(crate) async fn hand_over_here(
+    /// What only the leader does; see `Cluster::remove` and `Cluster::transfer_leader`.
+    pub(crate) async fn change_here(
         self: &Arc<Node>,
-        to: Option<u64>,
+        change: Change,
         deadline: Instant,
     ) -> Result<u64, Asked<MembershipError>> {
-        let member = self.member().ok_or(Asked::NotLeader(None))?;
-        if !member.raft.is_leader() {
-            return Err(Asked::NotLeader(member.leader()));
-        }
-        let me = member.identity.node;
-        let (voters, matched) = (member.voters(), member.matched());
-        let to = match to {
-            Some(node) if node == me => return Ok(me),
-            Some(node) if voters.contains(&node) => node,
-            Some(node) => {
-                return Err(MembershipError::Refused(format!("node {node} is not a voter")).into());
-            }
-            None => {
-                let others = voters
-                    .iter()
-                    .filter(|voter| **voter != me && self.answers(member, **voter));
-                let best = others.max_by_key(|voter| matched.get(voter).copied().unwrap_or(0));
-                *best.ok_or_else(|| {
-                    MembershipError::Refused(
-                        "no other voter answers; leadership stays here".to_owned(),
-                    )
-                })?
-            }
-        };
-        member
-            .raft
-            .trigger()
-            .transfer_leader(to)
-            .await
-            .map_err(|error| MembershipError::Refused(error.to_string()))?;
-        let moved = member
-            .raft
-            .wait(Some(deadline.saturating_duration_since(Instant::now())));
-        let moved = moved
-            .metrics(
-                |metrics| metrics.current_leader.is_some_and(|leader| leader != me),
-                "another leader",
-            )
-            .await;
-        moved
-            .map(|metrics| metrics.current_leader.unwrap_or(to))
-            .map_err(|_| MembershipError::Unfinished.into())
-    }
-
-    /// See `Cluster::remove`.
-    pub(crate) async fn remove(
-        self: &Arc<Node>,
-        node: u64,
-        deadline: Instant,
-    ) -> Result<(), MembershipError> {
-        loop {
-            let member = self.member().ok_or(MembershipError::NoLeader)?;
-            let asked = match member.leader() {
-                Some((leader, _)) if leader == member.identity.node => {
-                    self.remove_here(node, deadline).await
-                }
-                Some((leader, at)) => member.network.remove(leader, &at, node, deadline).await,
-                None => Err(Asked::NotLeader(None)),
-            };
-            match asked {
-                Ok(()) => return Ok(()),
-                Err(Asked::Failed(error)) => return Err(error),
-                Err(Asked::NotLeader(_)) if deadline < Instant::now() => {
-                    return Err(MembershipError::NoLeader);
-                }
-                Err(Asked::NotLeader(_)) => sleep_until(Instant::now() + PAUSE).await,
-            }
+        match change {
+            Change::Remove(node) => self.remove_here(node, deadline).await.map(|()| node),
+            Change::HandOver(to) => self.hand_over_here(to, deadline).await,
         }
     }
 
-    /// See `Cluster::transfer_leader`.
-    pub(crate) async fn hand_over(
+    /// Has the leader do it, whoever that is by `deadline`.
+    pub(crate) async fn change(
         self: &Arc<Node>,
-        to: Option<u64>,
+        change: Change,
         deadline: Instant,
     ) -> Result<u64, MembershipError> {
         loop {
             let member = self.member().ok_or(MembershipError::NoLeader)?;
             let asked = match member.leader() {
                 Some((leader, _)) if leader == member.identity.node => {
-                    self.hand_over_here(to, deadline).await
+                    self.change_here(change, deadline).await
                 }
-                Some((leader, at)) => member.network.hand_over(leader, &at, to, deadline).await,
+                Some((leader, at)) => member.network.change(leader, &at, change, deadline).await,
                 None => Err(Asked::NotLeader(None)),
             };
             match asked {
-                Ok(leader) => return Ok(leader),
+                Ok(node) => return Ok(node),
                 Err(Asked::Failed(error)) => return Err(error),
                 Err(Asked::NotLeader(_)) if deadline < Instant::now() => {
                     return Err(MembershipError::NoLeader);
@@ -387,4 +319,63 @@ impl Node {
     }
 }
 
+/// The change by which `node`, which has caught up and does not vote, takes its place; none if it has it.
+fn taking_place(
+    node: u64,
+    role: NodeRole,
+    voters: &BTreeSet<u64>,
+    replaced: &BTreeSet<u64>,
+) -> Option<ChangeMembers<u64, types::Member>> {
+    let joining = (role == NodeRole::Voter).then_some(node);
+    let kept = voters.difference(replaced).copied();
+    let wanted: BTreeSet<u64> = kept.chain(joining).collect();
+    // A reader at the address of the only voter: nobody would be left to agree.
+    if wanted.is_empty() {
+        return None;
+    }
+    if wanted != *voters {
+        return Some(ChangeMembers::ReplaceAllVoters(wanted));
+    }
+    (!replaced.is_empty()).then(|| ChangeMembers::RemoveNodes(replaced.clone()))
+}
+
 pub(crate) const REMOVED: &str = "this node was removed from its cluster and stops; to use it again, start it with an empty data directory and it joins as a new node";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(node: u64, role: NodeRole, voters: &[u64], replaced: &[u64]) -> String {
+        let voters = voters.iter().copied().collect();
+        let replaced = replaced.iter().copied().collect();
+        format!("{:?}", taking_place(node, role, &voters, &replaced))
+    }
+
+    #[test]
+    fn a_learner_becomes_a_voter_in_the_place_of_its_older_volume() {
+        let voters = [1, 2, 3];
+        assert_eq!(
+            change(4, NodeRole::Voter, &voters, &[]),
+            "Some(ReplaceAllVoters({1, 2, 3, 4}))"
+        );
+        assert_eq!(
+            change(4, NodeRole::Voter, &voters, &[2]),
+            "Some(ReplaceAllVoters({1, 3, 4}))"
+        );
+    }
+
+    #[test]
+    fn a_reader_never_votes_and_its_older_volume_leaves() {
+        let voters = [1, 2, 3];
+        assert_eq!(change(5, NodeRole::Reader, &voters, &[]), "None");
+        assert_eq!(
+            change(5, NodeRole::Reader, &voters, &[4]),
+            "Some(RemoveNodes({4}))"
+        );
+        assert_eq!(
+            change(5, NodeRole::Reader, &voters, &[3]),
+            "Some(ReplaceAllVoters({1, 2}))"
+        );
+        assert_eq!(change(5, NodeRole::Reader, &[1], &[1]), "None");
+    }
+}

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{NodeOptions, RaftOptions, Readiness, StartError};
+use crate::api::{Failure, NodeOptions, RaftOptions, StartError};
 use crate::node_file::NodeFile;
 use crate::peer::{AppliedReport, Dialer, Identity, Invitation, PeerHost, PeerNetwork, Peers};
 use crate::raft::log_store::LogStore;
@@ -24,8 +24,6 @@ use crate::store::State;
 
 /// Commands about different crates decide side by side in this many lanes.
 const TURNS: usize = 256;
-/// A node that knows of more log than this beyond what it has applied is not ready.
-const LAG_ENTRIES_MAX: u64 = 5_000;
 
 /// What a node has from its first start on, in a cluster or not.
 pub(crate) struct Node {
@@ -40,12 +38,16 @@ pub(crate) struct Node {
     pub(crate) reports: watch::Sender<AppliedReport>,
     pub(crate) invitations: watch::Sender<Option<Invitation>>,
     pub(crate) turns: Vec<tokio::sync::Mutex<()>>,
+    /// Background errors of the Raft log's storage.
+    pub(crate) log_errors: Box<dyn Fn() -> u64 + Send + Sync>,
     pub(crate) draining: AtomicBool,
+    /// Too far behind the log to be ready; see `readiness`.
+    pub(crate) lagging: AtomicBool,
     /// Once since start it had applied everything acknowledged before.
     pub(crate) caught_up: AtomicBool,
     /// Since start, the committed membership has named this node.
     pub(crate) was_member: AtomicBool,
-    pub(crate) failure: watch::Sender<Option<String>>,
+    pub(crate) failure: watch::Sender<Option<Failure>>,
     pub(crate) stopping: CancellationToken,
     pub(crate) thread: RaftThread,
 }
@@ -139,51 +141,6 @@ impl Node {
         Ok(())
     }
 
-    pub(crate) fn readiness(&self) -> Readiness {
-        let not = |reason: &str| Readiness {
-            ready: false,
-            write_ready: false,
-            reason: reason.to_owned(),
-        };
-        let Some(member) = self.member() else {
-            return not("this node is not in a cluster yet");
-        };
-        if self.draining.load(Ordering::Acquire) {
-            return not("this node is draining");
-        }
-        let metrics = member.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        if metrics.running_state.is_err() {
-            return not("Raft has stopped on this node");
-        }
-        if metrics
-            .membership_config
-            .membership()
-            .get_node(&member.identity.node)
-            .is_none()
-        {
-            return not("this node is not a member of the cluster");
-        }
-        if !self.caught_up.load(Ordering::Acquire) {
-            return not("this node has not caught up with the cluster since it started");
-        }
-        let applied = metrics.last_applied.map_or(0, |id| id.index);
-        if metrics.last_log_index.unwrap_or(0).saturating_sub(applied) > LAG_ENTRIES_MAX {
-            return not("this node is far behind the log");
-        }
-        let write_ready = metrics.current_leader.is_some();
-        let reason = if write_ready {
-            "ready"
-        } else {
-            "ready for reads; no leader is known"
-        };
-        Readiness {
-            ready: true,
-            write_ready,
-            reason: reason.to_owned(),
-        }
-    }
-
     /// Tells the leader how far this node is.
     pub(crate) fn report(&self) {
         let progress = *self.state.progress().borrow();
@@ -192,6 +149,7 @@ impl Node {
             applied_index: progress.applied,
             sequence: progress.sequence,
             ready,
+            draining: self.draining.load(Ordering::Acquire),
         };
         self.reports
             .send_if_modified(|current| std::mem::replace(current, report) != report);
@@ -214,7 +172,7 @@ impl Node {
     }
 
     /// The process must exit: says why, once.
-    pub(crate) fn fail(&self, why: String) {
+    pub(crate) fn fail(&self, why: Failure) {
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             failure.get_or_insert(why);

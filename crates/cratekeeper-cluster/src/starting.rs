@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ExecuteError, MembershipError, NodeOptions, StartError};
+use crate::api::{ExecuteError, Failure, MembershipError, NodeOptions, StartError};
+use crate::features;
 use crate::membership::REMOVED;
 use crate::node::{Member, Node, storage};
 use crate::node_file::NodeFile;
@@ -67,11 +68,12 @@ impl Node {
             options.index_cache_bytes,
         )
         .map_err(|error| storage("open the state", error))?;
+        features::check(&state)?;
         let node = Node::new(options, file, Stores { log, state }, dialer, thread);
         let (host, failing) = (node.host.clone(), node.clone());
         node.thread.spawn(async move {
             if let Err(why) = bound.serve(host, tls).await {
-                failing.fail(why);
+                failing.fail(Failure::Broken(why));
             }
         });
         let entering = node.clone();
@@ -79,7 +81,7 @@ impl Node {
             if let Err(why) = entering.enter().await
                 && !entering.stopping.is_cancelled()
             {
-                entering.fail(why);
+                entering.fail(Failure::Refused(why));
             }
         });
         Ok(node)
@@ -98,6 +100,7 @@ impl Node {
         let host = Arc::new(PeerHost {
             incarnation: file.incarnation.clone(),
             name: options.name.clone(),
+            feature_level_max: features::taken(&options),
             state_format: STATE_FORMAT,
             incoming: options.data_dir.join("incoming"),
             applied: reports.subscribe(),
@@ -110,6 +113,7 @@ impl Node {
             options,
             file: Mutex::new(file),
             state: Arc::new(stores.state),
+            log_errors: Box::new(stores.log.count_background_errors()),
             log: Mutex::new(Some(stores.log)),
             member: OnceLock::new(),
             host,
@@ -118,6 +122,7 @@ impl Node {
             invitations,
             turns: Node::turns(),
             draining: AtomicBool::new(false),
+            lagging: AtomicBool::new(false),
             caught_up: AtomicBool::new(false),
             was_member: AtomicBool::new(false),
             failure: watch::Sender::new(None),
@@ -130,8 +135,7 @@ impl Node {
     pub(crate) fn serve_members(self: &Arc<Node>, member: &Member) {
         let node = Arc::downgrade(self);
         let with = |node: &Weak<Node>| node.upgrade();
-        let [execute, read_index, remove, hand_over, join, status] =
-            std::array::from_fn(|_| node.clone());
+        let [execute, read_index, change, join, status] = std::array::from_fn(|_| node.clone());
         let joined = Joined {
             identity: member.identity.clone(),
             raft: member.raft.clone(),
@@ -156,19 +160,11 @@ impl Node {
                 let node = with(&status);
                 async move { node.and_then(|node| node.status_here().ok()) }.boxed()
             }),
-            remove: Arc::new(move |target, deadline| {
-                let node = with(&remove);
+            change: Arc::new(move |wish, deadline| {
+                let node = with(&change);
                 async move {
                     let node = node.ok_or(Asked::Failed(MembershipError::NoLeader))?;
-                    node.remove_here(target, deadline).await
-                }
-                .boxed()
-            }),
-            hand_over: Arc::new(move |to, deadline| {
-                let node = with(&hand_over);
-                async move {
-                    let node = node.ok_or(Asked::Failed(MembershipError::NoLeader))?;
-                    node.hand_over_here(to, deadline).await
+                    node.change_here(wish, deadline).await
                 }
                 .boxed()
             }),
@@ -186,23 +182,6 @@ impl Node {
         };
         // Set once: a node becomes a member once in its life.
         let _ = self.host.joined.set(joined);
-    }
-
-    /// If this node leads and another voter answers, that one leads before this returns.
-    pub(crate) async fn step_aside(
-        self: &Arc<Node>,
-        deadline: Instant,
-    ) -> Result<(), MembershipError> {
-        let Some(member) = self.member() else {
-            return Ok(());
-        };
-        if !member.raft.is_leader() || member.voters().len() < 2 {
-            return Ok(());
-        }
-        match self.hand_over_here(None, deadline).await {
-            Ok(_) | Err(Asked::NotLeader(_)) => Ok(()),
-            Err(Asked::Failed(error)) => Err(error),
-        }
     }
 
     /// See `Cluster::snapshot`.

@@ -1,13 +1,14 @@
 //! The cluster as this node sees it, and as the leader does where it can be asked.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cratekeeper_domain::{StreamId, StreamState};
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::Instant;
 
-use crate::api::{ClusterStatus, MemberRole, MemberStatus, ReadError};
+use crate::api::{ClusterStatus, MemberRole, MemberStatus, NodeRole, ReadError};
 use crate::node::{Member, Node};
 use crate::store::StorageError;
 
@@ -58,7 +59,8 @@ impl Node {
         })
     }
 
-    fn installation(&self) -> Result<(String, u32), StorageError> {
+    /// The history's id and the feature level; empty and 0 before the founding.
+    pub(crate) fn installation(&self) -> Result<(String, u32), StorageError> {
         let folded = self.state.folded(&StreamId::Installation)?;
         match &*folded.state {
             StreamState::Installation(Some(installation)) => {
@@ -88,6 +90,11 @@ impl Node {
                 .get(node)
                 .filter(|peer| peer.connected && leads)
                 .map(|peer| peer.report);
+            let about = if this_node {
+                Some(self.about())
+            } else {
+                member.peers.about(node).filter(|_| leads)
+            };
             let applied = if this_node {
                 Some(progress.applied)
             } else {
@@ -97,10 +104,10 @@ impl Node {
                 node,
                 name: at.name,
                 address: at.address,
-                role: if voters.contains(&node) {
-                    MemberRole::Voter
-                } else {
-                    MemberRole::Learner
+                role: match at.role {
+                    _ if voters.contains(&node) => MemberRole::Voter,
+                    NodeRole::Reader => MemberRole::Reader,
+                    NodeRole::Voter => MemberRole::Learner,
                 },
                 leader: leader == Some(node),
                 this_node,
@@ -115,6 +122,13 @@ impl Node {
                 } else {
                     heard.map(|report| report.ready).or(leads.then_some(false))
                 },
+                draining: if this_node {
+                    self.draining.load(Ordering::Acquire)
+                } else {
+                    heard.is_some_and(|report| report.draining)
+                },
+                release: about.as_ref().map(|about| about.release.clone()),
+                feature_level_max: about.map(|about| about.feature_level_max),
             }
         };
         members.into_iter().map(describe).collect()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use crate::api::Failure;
 use crate::node::{Member, Node};
 
 /// One try to learn from the leader how far there is to go.
@@ -15,6 +16,7 @@ const CATCH_UP_TRY: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the leader looks for learners to promote, and a node whether it still is a member.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+const STORAGE_EVERY: Duration = Duration::from_secs(2);
 /// Looks between two comparisons of the history with the leader's: about ten seconds.
 const COMPARE_EVERY: u64 = 33;
 
@@ -23,6 +25,7 @@ pub(crate) fn start(node: &Arc<Node>, _member: &Member) {
     node.thread.spawn(report(node.clone()));
     node.thread.spawn(watch_raft(node.clone()));
     node.thread.spawn(look_after_membership(node.clone()));
+    node.thread.spawn(watch_storage(node.clone()));
 }
 
 /// Until once everything acknowledged before has been applied here: only then is "no such crate" known to be true.
@@ -32,6 +35,8 @@ async fn catch_up(node: Arc<Node>) {
         if let Ok(index) = node.read_index(deadline).await
             && node.wait_applied(index, deadline).await
             && node.compare_history().await
+            // A founder is a cluster of its own before the founding is in the history.
+            && node.feature_level().is_ok_and(|level| 0 < level)
         {
             node.caught_up.store(true, Ordering::Release);
             node.report();
@@ -72,7 +77,7 @@ async fn watch_raft(node: Arc<Node>) {
             .map(ToString::to_string);
         if let Some(why) = stopped {
             if !node.stopping.is_cancelled() {
-                node.fail(format!("Raft stopped: {why}"));
+                node.fail(Failure::Broken(format!("Raft stopped: {why}")));
             }
             return;
         }
@@ -80,11 +85,32 @@ async fn watch_raft(node: Arc<Node>) {
             () = node.stopping.cancelled() => return,
             changed = metrics.changed() => if changed.is_err() {
                 if !node.stopping.is_cancelled() {
-                    node.fail("Raft stopped".to_owned());
+                    node.fail(Failure::Broken("Raft stopped".to_owned()));
                 }
                 return;
             },
         }
+    }
+}
+
+/// RocksDB goes on reading after a flush or compaction has failed, and would lose what comes.
+async fn watch_storage(node: Arc<Node>) {
+    let mut ticks = interval(STORAGE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = node.stopping.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let errors = node.state.live().background_errors();
+        let errors = errors.map(|errors| errors + (node.log_errors)());
+        let why = match errors {
+            Ok(0) => continue,
+            Ok(errors) => format!("RocksDB reports {errors} background errors"),
+            Err(error) => format!("RocksDB cannot be asked: {error}"),
+        };
+        node.fail(Failure::Broken(why));
+        return;
     }
 }
 
@@ -97,6 +123,7 @@ async fn look_after_membership(node: Arc<Node>) {
             _ = ticks.tick() => {}
         }
         node.promote_learners().await;
+        node.raise_feature_level().await;
         if tick.is_multiple_of(COMPARE_EVERY) {
             node.compare_history().await;
         }

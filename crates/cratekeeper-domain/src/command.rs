@@ -70,6 +70,8 @@ pub enum Command {
         admin: Login,
         token: TokenId,
         hash: TokenHash,
+        /// What the history begins with.
+        feature_level: u32,
     },
     /// Only by the cluster itself: give out the next node id to the volume with this incarnation.
     AdmitNode {

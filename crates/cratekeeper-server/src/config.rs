@@ -10,6 +10,8 @@ mod validate;
 
 pub(crate) use file::ConfigFile;
 pub(crate) use layers::{Sources, load, snippet};
-pub(crate) use settings::{LogFormat, LogSettings, Settings, StartSettings, TarballSettings};
+pub(crate) use settings::{
+    DrainSettings, LogFormat, LogSettings, Settings, StartSettings, TarballSettings,
+};
 pub(crate) use show::{one_line, toml_text};
 pub(crate) use validate::validate;

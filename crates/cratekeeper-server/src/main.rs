@@ -5,6 +5,7 @@ mod causes;
 mod cli;
 mod config;
 mod dev;
+mod drain;
 mod http;
 mod listen;
 mod observe;
@@ -16,9 +17,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use cratekeeper_cluster::Failure;
 
 /// What the runtime may still have in its blocking threads when everything has stopped.
 const RUNTIME_GRACE: Duration = Duration::from_secs(2);
+
+/// Raft or the storage below it has stopped (`EX_SOFTWARE`): the node may work again when it is started again.
+const BROKEN: u8 = 70;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
@@ -38,7 +43,15 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             cli::print::error(&format!("{error:#}"));
-            ExitCode::FAILURE
+            exit_code(&error)
         }
+    }
+}
+
+/// 2 is clap's, for a command line that makes no sense; 1 is for everything else that did not work.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Failure>() {
+        Some(Failure::Broken(_)) => ExitCode::from(BROKEN),
+        Some(Failure::Refused(_)) | None => ExitCode::FAILURE,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,68 +9,112 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use cratekeeper_cluster::Cluster;
+use cratekeeper_cluster::{Check, Cluster, RELEASE};
+use cratekeeper_domain::NEWEST_LEVEL;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::drain::Drain;
 
 /// Below the usual probe timeouts' patience with several tries, above any pause that is not a hang.
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-const DRAIN_SECONDS_DEFAULT: u64 = 30;
-const DRAIN_SECONDS_MAX: u64 = 600;
+/// No grace period is longer.
+const DRAIN_SECONDS_MAX: u64 = 3600;
 
 #[derive(Clone)]
 pub(crate) struct Ops {
     pub(crate) cluster: Cluster,
     pub(crate) metrics: PrometheusHandle,
-    /// Set when the node begins to stop.
-    pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) drain: Arc<Drain>,
 }
 
 pub(crate) fn router(ops: Ops) -> Router {
     Router::new()
         .route("/livez", get(livez))
+        .route("/healthz", get(livez))
         .route("/readyz", get(readyz))
         .route("/readyz/write", get(readyz_write))
+        .route("/version", get(version))
         .route("/metrics", get(metrics))
         .route("/drain", post(drain))
         .with_state(ops)
 }
 
+/// `?verbose` prints every question with what was found, a line each.
+#[derive(Deserialize)]
+struct ProbeQuery {
+    verbose: Option<String>,
+}
+
 /// The Raft core turns and the storage answers.
-async fn livez(State(ops): State<Ops>) -> Response {
-    match timeout(ALIVE_TIMEOUT, ops.cluster.alive()).await {
-        Ok(Ok(())) => ok(),
-        Ok(Err(reason)) => unavailable(reason),
-        Err(_) => unavailable("the node did not answer itself within 5 s".to_owned()),
-    }
+async fn livez(State(ops): State<Ops>, Query(query): Query<ProbeQuery>) -> Response {
+    let alive = match timeout(ALIVE_TIMEOUT, ops.cluster.alive()).await {
+        Ok(alive) => alive,
+        Err(_) => Err("the node did not answer itself within 5 s".to_owned()),
+    };
+    let check = Check {
+        name: "alive",
+        passed: alive.is_ok(),
+        found: match alive {
+            Ok(()) => "Raft and the storage answer".to_owned(),
+            Err(why) => why,
+        },
+    };
+    let reason = check.found.clone();
+    answer(check.passed, &reason, &[check], &query)
 }
 
 /// May take reads, and writes to forward.
-async fn readyz(State(ops): State<Ops>) -> Response {
+async fn readyz(State(ops): State<Ops>, Query(query): Query<ProbeQuery>) -> Response {
     let readiness = ops.cluster.readiness();
-    answer(&ops, readiness.ready, readiness.reason)
+    // The last question is about writes.
+    let reads = readiness.checks.len().saturating_sub(1);
+    let checks = &readiness.checks[..reads];
+    answer(readiness.ready, &readiness.reason, checks, &query)
 }
 
 /// Writes would succeed.
-async fn readyz_write(State(ops): State<Ops>) -> Response {
+async fn readyz_write(State(ops): State<Ops>, Query(query): Query<ProbeQuery>) -> Response {
     let readiness = ops.cluster.readiness();
-    answer(&ops, readiness.write_ready, readiness.reason)
+    let passed = readiness.write_ready;
+    answer(passed, &readiness.reason, &readiness.checks, &query)
 }
 
-fn answer(ops: &Ops, ready: bool, reason: String) -> Response {
-    if ops.stopping.load(Ordering::Relaxed) {
-        return unavailable("the node is drained or stopping".to_owned());
+fn answer(passed: bool, reason: &str, checks: &[Check], query: &ProbeQuery) -> Response {
+    let status = if passed {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let text = match (&query.verbose, passed) {
+        (None, true) => "ok\n".to_owned(),
+        (None, false) => format!("{reason}\n"),
+        (Some(_), _) => verbose(checks, passed),
+    };
+    (status, text).into_response()
+}
+
+fn verbose(checks: &[Check], passed: bool) -> String {
+    let mut text = String::new();
+    for Check {
+        name,
+        passed,
+        found,
+    } in checks
+    {
+        let sign = if *passed { '+' } else { '-' };
+        text.push_str(&format!("[{sign}]{name}: {found}\n"));
     }
-    if ready { ok() } else { unavailable(reason) }
+    text.push_str(if passed { "passed\n" } else { "failed\n" });
+    text
 }
 
-fn ok() -> Response {
-    "ok\n".into_response()
-}
-
-fn unavailable(reason: String) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+/// What runs here, for whoever has to know before asking more.
+async fn version() -> Response {
+    let version = json!({ "release": RELEASE, "feature_level_max": NEWEST_LEVEL });
+    axum::Json(version).into_response()
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {
@@ -79,6 +122,10 @@ async fn metrics(State(ops): State<Ops>) -> Response {
     let flag = |value: bool| if value { 1.0 } else { 0.0 };
     metrics::gauge!("cratekeeper_ready").set(flag(readiness.ready));
     metrics::gauge!("cratekeeper_write_ready").set(flag(readiness.write_ready));
+    metrics::gauge!("cratekeeper_draining").set(flag(ops.cluster.is_draining()));
+    if let Ok(level) = ops.cluster.feature_level() {
+        metrics::gauge!("cratekeeper_feature_level").set(f64::from(level));
+    }
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], ops.metrics.render()).into_response()
 }
@@ -88,7 +135,7 @@ struct DrainQuery {
     timeout_seconds: Option<u64>,
 }
 
-/// Not ready from now on, leadership handed over; only for whoever is on this machine.
+/// Everything but the stop; only for whoever is on this machine.
 async fn drain(
     State(ops): State<Ops>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -99,12 +146,42 @@ async fn drain(
             "a node is drained from its own machine only; run `cratekeeper drain` there\n";
         return (StatusCode::FORBIDDEN, sentence).into_response();
     }
-    ops.stopping.store(true, Ordering::Relaxed);
-    let seconds = query.timeout_seconds.unwrap_or(DRAIN_SECONDS_DEFAULT);
-    let deadline = Instant::now() + Duration::from_secs(seconds.min(DRAIN_SECONDS_MAX));
     tracing::info!("draining, as asked");
-    match ops.cluster.drain(deadline).await {
-        Ok(()) => ok(),
-        Err(error) => unavailable(format!("{error}")),
+    let within = query
+        .timeout_seconds
+        .map(|seconds| Duration::from_secs(seconds.min(DRAIN_SECONDS_MAX)));
+    let draining = ops.drain.begin(within);
+    let longest = within.unwrap_or(Duration::from_secs(DRAIN_SECONDS_MAX));
+    match timeout(longest, draining).await {
+        Ok(Ok(())) => "drained\n".into_response(),
+        Ok(Err(why)) => format!("drained, but {why}\n").into_response(),
+        Err(_) => {
+            let seconds = longest.as_secs();
+            let sentence = format!("not drained within {seconds} s; it goes on\n");
+            (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbose_probes_name_every_question() {
+        let check = |name, passed, found: &str| Check {
+            name,
+            passed,
+            found: found.to_owned(),
+        };
+        let checks = [
+            check("draining", true, "this node is not draining"),
+            check("lag", false, "this node is 9000 log entries behind"),
+        ];
+        insta::assert_snapshot!(verbose(&checks, false), @r"
+        [+]draining: this node is not draining
+        [-]lag: this node is 9000 log entries behind
+        failed
+        ");
     }
 }

@@ -1,11 +1,12 @@
 //! One node, from its first open file to its last: starts everything in order, owns every task, stops in reverse order.
 
+mod closing;
 mod founding;
 mod signals;
 mod streams;
+mod supervisor;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -22,14 +23,15 @@ pub(crate) use signals::Stop;
 use crate::app::{App, router};
 use crate::causes::with_causes;
 use crate::config::{Settings, StartSettings, TarballSettings};
+use crate::drain::Drain;
 use crate::listen::{ListenSettings, Listener};
 use crate::ops::{self, Ops};
 use crate::search::Search;
 
 /// How long running requests may take to finish once the node stops.
 const FINISH_GRACE: Duration = Duration::from_secs(20);
-/// How long handing over the leadership may take.
-const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// A drained node rarely leads again before it stops; then it hands over once more.
+const STEP_ASIDE_WITHIN: Duration = Duration::from_secs(3);
 /// The ops port has short answers only.
 const OPS_GRACE: Duration = Duration::from_secs(1);
 const OPS_CONNECTIONS_MAX: usize = 256;
@@ -38,7 +40,7 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// A running node.
 pub(crate) struct Node {
     cluster: Cluster,
-    stopping: Arc<AtomicBool>,
+    drain: Arc<Drain>,
     public: Running,
     ops: Running,
     background: Vec<JoinHandle<()>>,
@@ -96,22 +98,27 @@ impl Node {
             search,
             settings: settings.http,
         });
-        let stopping = Arc::new(AtomicBool::new(false));
+        let drain = Arc::new(Drain::new(cluster.clone(), settings.drain));
         let ops = ops::router(Ops {
             cluster: cluster.clone(),
             metrics: metrics.clone(),
-            stopping: stopping.clone(),
+            drain: drain.clone(),
         });
         let follower = app.clone();
         Ok(Node {
-            cluster,
-            stopping,
+            drain,
             ops: Running::start(ops_listener, ops, OPS_GRACE),
-            public: Running::start(listener, router(app), FINISH_GRACE),
+            public: Running::start(
+                listener,
+                closing::while_draining(cluster.clone(), router(app)),
+                FINISH_GRACE,
+            ),
             background: vec![
                 tokio::spawn(async move { follower.search.follow().await }),
                 tokio::spawn(keep_up(metrics)),
+                tokio::spawn(supervisor::tell(cluster.clone())),
             ],
+            cluster,
         })
     }
 
@@ -120,9 +127,9 @@ impl Node {
         let cluster = self.cluster.clone();
         let handover = tokio::select! {
             handover = stop.asked() => handover,
-            reason = cluster.failed() => {
+            failure = cluster.failed() => {
                 // What runs cannot be finished without the cluster; whoever is connected goes to another node.
-                bail!("the node cannot go on: {reason}");
+                return Err(anyhow::Error::new(failure).context("the node cannot go on"));
             }
         };
         tracing::info!("stopping");
@@ -134,12 +141,18 @@ impl Node {
 
     /// Reverse order of the start. Without `Handover::Lead` nobody waits for another leader: all nodes stop together.
     async fn stop(self, handover: Handover) {
-        self.stopping.store(true, Ordering::Relaxed);
+        supervisor::stopping();
+        match handover {
+            // What there is to say about it was logged.
+            Handover::Lead => drop(self.drain.begin(None).await),
+            Handover::Nothing => self.cluster.begin_drain(),
+        }
         self.public.stop().await;
-        if handover == Handover::Lead
-            && let Err(error) = self.cluster.drain(Instant::now() + DRAIN_GRACE).await
-        {
-            tracing::warn!(%error, "the leadership was not handed over");
+        if handover == Handover::Lead {
+            let deadline = Instant::now() + STEP_ASIDE_WITHIN;
+            if let Err(error) = self.cluster.step_aside(deadline).await {
+                tracing::warn!(%error, "the leadership was not handed over");
+            }
         }
         for task in self.background {
             task.abort();
@@ -193,6 +206,8 @@ fn node_options(settings: &Settings, tarballs: &Tarballs) -> anyhow::Result<Node
         peer_listen: settings.peer_listen,
         peer_address: settings.peer_address.clone(),
         name: settings.name.clone(),
+        role: settings.role,
+        feature_level_max: settings.feature_level_max,
         tls: settings.peer_tls.clone(),
         start: start(settings)?,
         claim_store: claim_store(tarballs.clone()),
@@ -206,7 +221,8 @@ fn node_options(settings: &Settings, tarballs: &Tarballs) -> anyhow::Result<Node
 
 fn start(settings: &Settings) -> anyhow::Result<Start> {
     match &settings.start {
-        StartSettings::Join { peers } => Ok(Start::Join {
+        StartSettings::Join { cluster, peers } => Ok(Start::Join {
+            cluster: cluster.clone(),
             peers: peers.clone(),
         }),
         StartSettings::Found {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cratekeeper_domain::{
-    Checksum, Command, CrateName, Login, Publish, TokenHash, TokenId, Version,
+    Checksum, Command, CrateName, FIRST_LEVEL, Login, Publish, TokenHash, TokenId, Version,
 };
 use prost::Message;
 
@@ -63,12 +63,14 @@ fn to_oneof(command: &Command) -> Oneof {
             admin,
             token,
             hash,
+            feature_level,
         } => Oneof::Found(pb::Found {
             cluster: cluster.clone(),
             history: history.clone(),
             admin: admin.to_string(),
             token: token.to_string(),
             hash: Bytes::copy_from_slice(&hash.0),
+            feature_level: Some(*feature_level),
         }),
         Command::AdmitNode { incarnation } => Oneof::AdmitNode(incarnation.clone()),
         Command::RaiseFeatureLevel { level } => Oneof::RaiseFeatureLevel(*level),
@@ -161,6 +163,7 @@ fn from_oneof(command: Oneof) -> Result<Command, DecodeError> {
             admin: Login::parse(&found.admin)?,
             token: TokenId::parse(&found.token)?,
             hash: TokenHash(bytes(&found.hash, "hash")?),
+            feature_level: found.feature_level.unwrap_or(FIRST_LEVEL.level),
         },
         Oneof::AdmitNode(incarnation) => Command::AdmitNode { incarnation },
         Oneof::RaiseFeatureLevel(level) => Command::RaiseFeatureLevel { level },

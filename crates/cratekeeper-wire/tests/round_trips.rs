@@ -175,6 +175,7 @@ fn every_command() {
             admin: login("root"),
             token: token(),
             hash: TokenHash([2; 32]),
+            feature_level: 2,
         },
         Command::AdmitNode {
             incarnation: "i".to_owned(),

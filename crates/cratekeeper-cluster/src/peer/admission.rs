@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use cratekeeper_domain::NEWEST_LEVEL;
 use cratekeeper_wire::pb::peer as pb;
 use cratekeeper_wire::pb::peer::admission_server::Admission;
 use tonic::{Request, Response, Status};
 
 use super::host::{Invitation, JoinAnswer, PeerHost};
+use crate::RELEASE;
 use crate::raft::convert::member_to_pb;
 
 pub(super) struct Doorkeeper {
@@ -27,8 +29,9 @@ impl Admission for Doorkeeper {
             incarnation: self.host.incarnation.clone(),
             name: self.host.name.clone(),
             state_format: self.host.state_format,
-            release: env!("CARGO_PKG_VERSION").to_owned(),
+            release: RELEASE.to_owned(),
             leader: leader.map(|(node, member)| member_to_pb(node, &member)),
+            feature_level_max: Some(NEWEST_LEVEL),
         }))
     }
 

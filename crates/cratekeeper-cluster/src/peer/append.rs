@@ -21,7 +21,7 @@ use super::client::unreachable;
 use super::dial::within;
 use super::encoding::{append_result_from_pb, append_to_pb};
 use super::identity::Stamp;
-use super::peers::{AppliedReport, Connection};
+use super::peers::{About, AppliedReport, Connection};
 use crate::raft::types::TypeConfig;
 
 /// Of one message, unless a single entry is larger.
@@ -137,6 +137,14 @@ where
                     applied_index: applied.index,
                     sequence: applied.sequence,
                     ready: applied.ready,
+                    draining: applied.draining,
+                });
+                Ok(None)
+            }
+            Some(pb::append_stream_reply::Reply::About(about)) => {
+                self.connection.introduce(About {
+                    release: about.release,
+                    feature_level_max: about.feature_level_max,
                 });
                 Ok(None)
             }

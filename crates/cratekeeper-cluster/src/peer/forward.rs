@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 
 use super::client::{PeerNetwork, stamped};
 use super::dial::{Purpose, describe, never_sent, within};
-use super::host::{Asked, NoQuorum};
+use super::host::{Asked, Change, NoQuorum};
 use crate::raft::convert::{member_from_pb, member_to_pb};
 use crate::raft::types::Member;
 use crate::{
@@ -93,42 +93,28 @@ impl PeerNetwork {
         }
     }
 
-    pub(crate) async fn remove(
+    /// Asks the leader to do it; the node it was about, or that leads then.
+    pub(crate) async fn change(
         &self,
         leader: u64,
         at: &Member,
-        node: u64,
-        deadline: Instant,
-    ) -> Result<(), Asked<MembershipError>> {
-        let Ok((mut client, stamp)) = self.client(leader, at, Purpose::Commands) else {
-            return Err(Asked::NotLeader(None));
-        };
-        let wish = pb::RemoveRequest {
-            node,
-            remaining_ms: remaining_ms(deadline),
-        };
-        let call = client.remove(stamped(&stamp, wish));
-        let reply = within(deadline + GRACE, call).await;
-        self.changed(leader, reply).map(drop)
-    }
-
-    /// Returns the node that leads then.
-    pub(crate) async fn hand_over(
-        &self,
-        leader: u64,
-        at: &Member,
-        to: Option<u64>,
+        change: Change,
         deadline: Instant,
     ) -> Result<u64, Asked<MembershipError>> {
         let Ok((mut client, stamp)) = self.client(leader, at, Purpose::Commands) else {
             return Err(Asked::NotLeader(None));
         };
-        let wish = pb::HandOverRequest {
-            to,
-            remaining_ms: remaining_ms(deadline),
+        let remaining_ms = remaining_ms(deadline);
+        let reply = match change {
+            Change::Remove(node) => {
+                let wish = pb::RemoveRequest { node, remaining_ms };
+                within(deadline + GRACE, client.remove(stamped(&stamp, wish))).await
+            }
+            Change::HandOver(to) => {
+                let wish = pb::HandOverRequest { to, remaining_ms };
+                within(deadline + GRACE, client.hand_over(stamped(&stamp, wish))).await
+            }
         };
-        let call = client.hand_over(stamped(&stamp, wish));
-        let reply = within(deadline + GRACE, call).await;
         self.changed(leader, reply)
     }
 
@@ -308,6 +294,10 @@ pub(super) fn status_to_pb(status: ClusterStatus) -> pb::StatusReply {
         sequence: member.sequence,
         lag_entries: member.lag_entries,
         ready: member.ready,
+        reader: member.role == MemberRole::Reader,
+        draining: member.draining,
+        release: member.release,
+        feature_level_max: member.feature_level_max,
     };
     pb::StatusReply {
         cluster: status.cluster,
@@ -328,10 +318,10 @@ pub(super) fn status_to_pb(status: ClusterStatus) -> pb::StatusReply {
 
 fn status_from_pb(status: pb::StatusReply, this_node: u64) -> ClusterStatus {
     let member = |member: pb::MemberStatus| MemberStatus {
-        role: if member.voter {
-            MemberRole::Voter
-        } else {
-            MemberRole::Learner
+        role: match member {
+            pb::MemberStatus { voter: true, .. } => MemberRole::Voter,
+            pb::MemberStatus { reader: true, .. } => MemberRole::Reader,
+            _ => MemberRole::Learner,
         },
         this_node: member.node == this_node,
         node: member.node,
@@ -341,6 +331,9 @@ fn status_from_pb(status: pb::StatusReply, this_node: u64) -> ClusterStatus {
         sequence: member.sequence,
         lag_entries: member.lag_entries,
         ready: member.ready,
+        draining: member.draining,
+        release: member.release,
+        feature_level_max: member.feature_level_max,
     };
     ClusterStatus {
         cluster: status.cluster,
@@ -396,6 +389,7 @@ mod tests {
             address: "b:8081".into(),
             incarnation: "i".into(),
             name: "b".into(),
+            role: crate::NodeRole::Voter,
         };
         let rejection = Rejection::new(RejectionKind::Forbidden, "no");
         let failures = [

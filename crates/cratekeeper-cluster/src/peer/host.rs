@@ -25,14 +25,21 @@ pub(crate) type ReadIndexFn = Arc<dyn Fn(Instant) -> Answer<u64, NoQuorum> + Sen
 /// As this node sees it, leader or not; nothing while it is stopping.
 pub(crate) type StatusFn =
     Arc<dyn Fn(Instant) -> BoxFuture<'static, Option<ClusterStatus>> + Send + Sync>;
-pub(crate) type RemoveFn = Arc<dyn Fn(u64, Instant) -> Answer<(), MembershipError> + Send + Sync>;
-/// To the given node or the most caught-up voter; which one leads then.
-pub(crate) type HandOverFn =
-    Arc<dyn Fn(Option<u64>, Instant) -> Answer<u64, MembershipError> + Send + Sync>;
+/// Which node was removed, or leads then.
+pub(crate) type ChangeFn =
+    Arc<dyn Fn(Change, Instant) -> Answer<u64, MembershipError> + Send + Sync>;
 pub(crate) type JoinFn =
     Arc<dyn Fn(pb::JoinRequest) -> BoxFuture<'static, JoinAnswer> + Send + Sync>;
 /// To a node in no cluster; the error is a sentence for the operator.
 pub(crate) type InviteFn = Arc<dyn Fn(Invitation) -> Result<(), String> + Send + Sync>;
+
+/// What only the leader can do to the membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Remove(u64),
+    /// Leadership, to the given node or to the best voter.
+    HandOver(Option<u64>),
+}
 
 /// Why a node that was asked could not answer.
 #[derive(Debug)]
@@ -81,8 +88,7 @@ pub(crate) struct Joined {
     pub(crate) execute: ExecuteFn,
     pub(crate) read_index: ReadIndexFn,
     pub(crate) status: StatusFn,
-    pub(crate) remove: RemoveFn,
-    pub(crate) hand_over: HandOverFn,
+    pub(crate) change: ChangeFn,
     pub(crate) join: JoinFn,
 }
 
@@ -90,6 +96,8 @@ pub(crate) struct PeerHost {
     /// Of this volume, in a cluster or not.
     pub(crate) incarnation: String,
     pub(crate) name: String,
+    /// The highest feature level this node takes.
+    pub(crate) feature_level_max: u32,
     /// The newest form of state this node reads.
     pub(crate) state_format: u32,
     /// `data/incoming`: snapshots on their way.

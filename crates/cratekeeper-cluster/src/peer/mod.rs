@@ -13,7 +13,9 @@ mod server;
 
 pub(crate) use client::PeerNetwork;
 pub(crate) use dial::{Dialer, TlsFiles};
-pub(crate) use host::{Asked, Invitation, InviteFn, JoinAnswer, Joined, NoQuorum, PeerHost};
+pub(crate) use host::{
+    Asked, Change, Invitation, InviteFn, JoinAnswer, Joined, NoQuorum, PeerHost,
+};
 pub(crate) use identity::{Identity, Stamp};
-pub(crate) use peers::{AppliedReport, Peers};
+pub(crate) use peers::{About, AppliedReport, Peers};
 pub(crate) use server::bind;

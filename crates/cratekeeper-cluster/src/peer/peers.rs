@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cratekeeper_domain::FIRST_LEVEL;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,6 +22,26 @@ pub(crate) struct AppliedReport {
     pub(crate) sequence: u64,
     /// It answers clients.
     pub(crate) ready: bool,
+    /// It is about to stop.
+    pub(crate) draining: bool,
+}
+
+/// What runs on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct About {
+    pub(crate) release: String,
+    /// The highest feature level it takes.
+    pub(crate) feature_level_max: u32,
+}
+
+impl About {
+    /// Release 0.1.0 does not say it.
+    fn unsaid() -> About {
+        About {
+            release: FIRST_LEVEL.since.to_owned(),
+            feature_level_max: FIRST_LEVEL.level,
+        }
+    }
 }
 
 /// One peer as last heard.
@@ -39,6 +60,8 @@ struct Peer {
     /// `None` until it has reported on the present stream.
     report: Option<PeerReport>,
     connection: Option<u64>,
+    /// As said on the present stream.
+    about: Option<About>,
     /// While lagging: what it has to reach, and when that was set.
     goal: Option<(u64, Instant)>,
 }
@@ -75,9 +98,11 @@ impl Peers {
         let peer = table.peers.entry(node).or_insert(Peer {
             report: None,
             connection: None,
+            about: None,
             goal: None,
         });
         peer.connection = Some(connection);
+        peer.about = None;
         Connection {
             peers: self.clone(),
             node,
@@ -87,6 +112,22 @@ impl Peers {
 
     pub(crate) fn get(&self, node: u64) -> Option<PeerReport> {
         self.table.lock().peers.get(&node)?.report
+    }
+
+    /// What runs there; `None` while it is not connected or has not reported yet.
+    pub(crate) fn about(&self, node: u64) -> Option<About> {
+        let table = self.table.lock();
+        let peer = table.peers.get(&node)?;
+        let connected = peer.report.is_some_and(|report| report.connected);
+        connected.then(|| peer.about.clone().unwrap_or_else(About::unsaid))
+    }
+
+    fn introduce(&self, node: u64, connection: u64, about: About) {
+        if let Some(peer) = self.table.lock().peers.get_mut(&node)
+            && peer.connection == Some(connection)
+        {
+            peer.about = Some(about);
+        }
     }
 
     /// A removed node: nothing about it is kept.
@@ -196,6 +237,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    pub(crate) fn introduce(&self, about: About) {
+        self.peers.introduce(self.node, self.connection, about);
+    }
+
     pub(crate) fn report(&self, report: AppliedReport) {
         self.peers
             .report(self.node, self.connection, report, Instant::now());
@@ -217,6 +262,7 @@ mod tests {
             applied_index,
             sequence: applied_index,
             ready,
+            draining: false,
         }
     }
 
@@ -262,6 +308,26 @@ mod tests {
         drop(new);
         assert!(waiting.await.unwrap());
         assert!(!peers.get(2).unwrap().connected);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_about_itself_is_of_the_first_release() {
+        let peers = Peers::new();
+        let two = peers.connect(2);
+        assert_eq!(peers.about(2), None);
+        two.report(at(1, true));
+        assert_eq!(peers.about(2), Some(About::unsaid()));
+        let newer = About {
+            release: "9.0.0".to_owned(),
+            feature_level_max: 9,
+        };
+        two.introduce(newer.clone());
+        assert_eq!(peers.about(2), Some(newer));
+        // It may come back with an older release.
+        let again = peers.connect(2);
+        drop(two);
+        again.report(at(1, true));
+        assert_eq!(peers.about(2), Some(About::unsaid()));
     }
 
     #[tokio::test]

@@ -27,9 +27,10 @@ use super::encoding::{
     vote_request_from_pb,
 };
 use super::forward;
-use super::host::{Joined, PeerHost};
+use super::host::{Change, Joined, PeerHost};
 use super::identity::{Caller, not_a_member};
 use super::peers::AppliedReport;
+use crate::RELEASE;
 use crate::raft::convert::Malformed;
 use crate::raft::types::{Raft, TypeConfig};
 use crate::snapshot::receive::{Intake, receive_snapshot};
@@ -150,6 +151,10 @@ impl Peer for PeerCalls {
             results: append_results(raft, call.into_inner()),
             applied: self.host.applied.clone(),
             life,
+            about: Some(pb::About {
+                release: RELEASE.to_owned(),
+                feature_level_max: self.host.feature_level_max,
+            }),
             stopping: self.host.stopping.clone(),
         };
         let replies = futures::stream::unfold(answering, Answering::next);
@@ -277,10 +282,8 @@ impl Peer for PeerCalls {
     ) -> Result<Response<pb::ChangeReply>, Status> {
         let joined = self.for_member(&call)?;
         let pb::RemoveRequest { node, remaining_ms } = call.into_inner();
-        let outcome = (joined.remove)(node, deadline(remaining_ms)).await;
-        Ok(Response::new(forward::change_reply_to_pb(
-            outcome.map(|()| node),
-        )))
+        let outcome = (joined.change)(Change::Remove(node), deadline(remaining_ms)).await;
+        Ok(Response::new(forward::change_reply_to_pb(outcome)))
     }
 
     async fn hand_over(
@@ -289,7 +292,7 @@ impl Peer for PeerCalls {
     ) -> Result<Response<pb::ChangeReply>, Status> {
         let joined = self.for_member(&call)?;
         let pb::HandOverRequest { to, remaining_ms } = call.into_inner();
-        let outcome = (joined.hand_over)(to, deadline(remaining_ms)).await;
+        let outcome = (joined.change)(Change::HandOver(to), deadline(remaining_ms)).await;
         Ok(Response::new(forward::change_reply_to_pb(outcome)))
     }
 }
@@ -323,12 +326,18 @@ struct Answering {
     results: AppendResults,
     applied: watch::Receiver<AppliedReport>,
     life: Interval,
+    /// Until it has been said.
+    about: Option<pb::About>,
     stopping: CancellationToken,
 }
 
 impl Answering {
     async fn next(mut self) -> Option<(Result<pb::AppendStreamReply, Status>, Answering)> {
         use pb::append_stream_reply::Reply;
+        if let Some(about) = self.about.take() {
+            let reply = Some(Reply::About(about));
+            return Some((Ok(pb::AppendStreamReply { reply }), self));
+        }
         let reply = tokio::select! {
             biased;
             () = self.stopping.cancelled() => return None,
@@ -348,6 +357,7 @@ impl Answering {
             index: report.applied_index,
             sequence: report.sequence,
             ready: report.ready,
+            draining: report.draining,
         }
     }
 }
@@ -390,6 +400,7 @@ mod tests {
             incarnation: "volume-b".into(),
             name: "b".into(),
             state_format: 1,
+            feature_level_max: 1,
             incoming: std::path::PathBuf::new(),
             applied,
             invite: Arc::new(move |invitation| {
@@ -435,6 +446,7 @@ mod tests {
             address,
             incarnation: "volume-b".into(),
             name: "b".into(),
+            role: crate::NodeRole::Voter,
         };
         let network = PeerNetwork::new(dialer, identity, Peers::new());
         let why = network.status(2, &member, soon()).await.unwrap_err();

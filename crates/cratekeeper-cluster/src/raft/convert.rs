@@ -11,6 +11,8 @@ use super::types::{
     Entry, LogId, Member, Membership, Proposal, StoredMembership, TypeConfig, Vote,
 };
 
+use crate::api::NodeRole;
+
 type LeaderId = openraft::type_config::alias::LeaderIdOf<TypeConfig>;
 
 /// Bytes from disk or a peer that are not what they should be.
@@ -82,6 +84,7 @@ pub(crate) fn member_to_pb(node: u64, member: &Member) -> pb::Member {
         address: member.address.clone(),
         incarnation: member.incarnation.clone(),
         name: member.name.clone(),
+        reader: member.role == NodeRole::Reader,
     }
 }
 
@@ -90,6 +93,11 @@ pub(crate) fn member_from_pb(member: &pb::Member) -> (u64, Member) {
         address: member.address.clone(),
         incarnation: member.incarnation.clone(),
         name: member.name.clone(),
+        role: if member.reader {
+            NodeRole::Reader
+        } else {
+            NodeRole::Voter
+        },
     };
     (member.node, rest)
 }
@@ -160,6 +168,7 @@ mod tests {
             address: format!("10.0.0.{node}:8081"),
             incarnation: format!("volume-{node}"),
             name: format!("node-{node}"),
+            role: NodeRole::Voter,
         };
         (node, member)
     }

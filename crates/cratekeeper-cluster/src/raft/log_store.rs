@@ -19,6 +19,7 @@ use super::flusher::Flusher;
 use super::frame::{decode_frame, encode_frame};
 use super::log_tail::{Tail, weight};
 use super::types::{Entry, LogId, TypeConfig, Vote};
+use crate::store::BACKGROUND_ERRORS;
 
 /// Key: index, 8 bytes big endian. Value: a frame (see [`encode_frame`]) around a `cratekeeper.peer.v1.Entry`.
 const LOG: &str = "log";
@@ -71,6 +72,17 @@ impl LogStore {
                 tail: Mutex::new(tail),
             }),
         })
+    }
+
+    /// Counts flushes and compactions that failed since it was opened; 0 when the log is closed.
+    pub(crate) fn count_background_errors(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move || {
+            let errors = inner
+                .upgrade()
+                .and_then(|inner| inner.db.property_int_value(BACKGROUND_ERRORS).ok());
+            errors.flatten().unwrap_or(0)
+        }
     }
 
     pub(crate) fn last(&self) -> Option<LogId> {

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::api::NodeRole;
+
 /// What one log entry proposes: an encoded `Append` of the wire crate, kept as bytes so that no node re-encodes it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Proposal {
@@ -45,6 +47,7 @@ pub(crate) struct Member {
     /// Of its volume: a wiped volume has another one and therefore another node id.
     pub(crate) incarnation: String,
     pub(crate) name: String,
+    pub(crate) role: NodeRole,
 }
 
 impl std::fmt::Display for Member {

@@ -18,7 +18,7 @@ use super::manifest::{self, SnapshotDirectory};
 use super::shelf::{Snapshots, UNFINISHED, meta_of};
 use crate::raft::convert;
 use crate::raft::types::{Snapshot, TypeConfig};
-use crate::store::{Database, STATE_FORMAT, StorageError, sync_tree};
+use crate::store::{Database, StorageError, sync_tree};
 
 /// A checkpoint that was taken and waits to be hashed.
 pub(crate) struct SnapshotBuilder {
@@ -98,15 +98,15 @@ fn describe(
     checkpoint: &Path,
 ) -> Result<pb::SnapshotManifest, StorageError> {
     let database = Database::open_read_only(checkpoint)?;
-    let head = database.head()?;
+    let (head, format) = (database.head()?, database.format()?);
     Ok(pb::SnapshotManifest {
         cluster: snapshots.cluster.clone(),
         last_log_id: database.applied()?.as_ref().map(convert::log_id_to_pb),
         membership: Some(convert::stored_membership_to_pb(&database.membership()?)),
         sequence: head.sequence,
         chain: head.chain,
-        state_format: STATE_FORMAT,
-        min_reader_format: STATE_FORMAT,
+        state_format: format,
+        min_reader_format: format,
         rocksdb: ROCKSDB.to_owned(),
         files: Vec::new(),
     })

@@ -1,12 +1,12 @@
 //! One append, after the log: the position check, then records, chain and projections. The same bytes on every node and release.
 
-use cratekeeper_domain::{Checksum, Event, StreamId, Version, render_index_line};
+use cratekeeper_domain::{Checksum, Event, NEWEST_LEVEL, StreamId, Version, render_index_line};
 use cratekeeper_wire::pb::{event as pb, state};
 use cratekeeper_wire::{chain_hash, decode_event, decode_record, leaf_hash, record_bytes};
 use prost::Message;
 
-use super::database::{StorageError, number};
-use super::families::{Family, META_HEAD, named, numbered};
+use super::database::{StorageError, format_of_level, number};
+use super::families::{Family, META_FORMAT, META_HEAD, named, numbered};
 use super::staged::Staged;
 
 /// What one append came to.
@@ -161,6 +161,14 @@ fn project(
                 token.as_str().as_bytes(),
                 login.as_str().as_bytes().to_vec(),
             );
+            Ok(())
+        }
+        (StreamId::Installation, Event::FeatureLevelRaised { level }) => {
+            if NEWEST_LEVEL < *level {
+                return Err(StorageError::TooNew(crate::features::too_new(*level)));
+            }
+            let format = format_of_level(*level).to_be_bytes().to_vec();
+            staged.put(Family::Meta, META_FORMAT, format);
             Ok(())
         }
         (StreamId::Account(_) | StreamId::Installation, _) => Ok(()),

@@ -13,8 +13,19 @@ use super::families::{Family, META_APPLIED, META_FORMAT, META_HEAD, META_MEMBERS
 use crate::raft::convert;
 use crate::raft::types::{LogId, StoredMembership};
 
-/// Raised when the layout of the column families changes.
-pub(crate) const STATE_FORMAT: u32 = 1;
+/// The newest form this release reads. Raised when the layout of the column families changes, and once to 2 with feature level 2,
+/// which changed nothing here: release 0.1.0 does not look at feature levels, but it stops before a form it does not know.
+pub(crate) const STATE_FORMAT: u32 = 2;
+const FIRST_FORMAT: u32 = 1;
+
+/// What a state is marked with from the event on that raised the feature level to `level`.
+pub(crate) fn format_of_level(level: u32) -> u32 {
+    if level < 2 {
+        FIRST_FORMAT
+    } else {
+        STATE_FORMAT
+    }
+}
 
 /// What goes wrong below: RocksDB, or bytes that are not what they should be. Never "not found".
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +47,8 @@ impl From<StorageError> for std::io::Error {
     }
 }
 
+pub(crate) const BACKGROUND_ERRORS: &str = "rocksdb.background-errors";
+
 /// Key and value, as RocksDB hands them out.
 pub(crate) type Row = (Box<[u8]>, Box<[u8]>);
 
@@ -56,16 +69,16 @@ impl Database {
             db,
             path: path.to_owned(),
         };
-        match database.get(Family::Meta, META_FORMAT)? {
-            None => database.db.put_cf(
+        match database.format()? {
+            0 => database.db.put_cf(
                 database.family(Family::Meta)?,
                 META_FORMAT,
-                STATE_FORMAT.to_be_bytes(),
+                FIRST_FORMAT.to_be_bytes(),
             )?,
-            Some(format) if *format == STATE_FORMAT.to_be_bytes() => {}
-            Some(format) => {
+            FIRST_FORMAT..=STATE_FORMAT => {}
+            format => {
                 return Err(StorageError::TooNew(format!(
-                    "the state store has format {format:?}, this release reads format {STATE_FORMAT}"
+                    "the state store has format {format}, this release reads up to format {STATE_FORMAT}: start a newer release"
                 )));
             }
         }
@@ -159,6 +172,23 @@ impl Database {
             Some(stored) => convert::stored_membership_from_pb(&stored)
                 .map_err(|error| StorageError::Damaged(error.to_string())),
         }
+    }
+
+    /// 0: it is empty.
+    pub(crate) fn format(&self) -> Result<u32, StorageError> {
+        let Some(format) = self.get(Family::Meta, META_FORMAT)? else {
+            return Ok(0);
+        };
+        let format = format
+            .try_into()
+            .map_err(|_| StorageError::Damaged("the format of the state".to_owned()))?;
+        Ok(u32::from_be_bytes(format))
+    }
+
+    /// Flushes and compactions that failed since it was opened.
+    pub(crate) fn background_errors(&self) -> Result<u64, StorageError> {
+        let errors = self.db.property_int_value(BACKGROUND_ERRORS)?;
+        Ok(errors.unwrap_or(0))
     }
 
     pub(crate) fn head(&self) -> Result<state::Head, StorageError> {

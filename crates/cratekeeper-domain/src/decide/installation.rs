@@ -3,7 +3,7 @@
 use super::{Decision, View, conflict, forbidden};
 use crate::limits::INCARNATION_CHARS_MAX;
 use crate::rejection::invalid;
-use crate::{Actor, Command, Event, Installation, Rejection, Role, Scope, StreamId};
+use crate::{Actor, Command, Event, Installation, NEWEST_LEVEL, Rejection, Role, Scope, StreamId};
 
 pub(super) fn decide(command: &Command, actor: &Actor, view: &View) -> Decision {
     if let Some(login) = &actor.login {
@@ -29,6 +29,11 @@ pub(super) fn decide(command: &Command, actor: &Actor, view: &View) -> Decision 
         Command::AdmitNode { incarnation } => admit(incarnation, founded(view)?),
         Command::RaiseFeatureLevel { level } => {
             let now = founded(view)?.feature_level;
+            if NEWEST_LEVEL < *level {
+                return conflict(format!(
+                    "feature level {level} is not known to the leader's release, which knows levels up to {NEWEST_LEVEL}"
+                ));
+            }
             if *level < now {
                 return conflict(format!(
                     "the feature level is {now} and never goes back to {level}"
@@ -59,6 +64,7 @@ fn found(command: &Command) -> Vec<(StreamId, Event)> {
         admin,
         token,
         hash,
+        feature_level,
     } = command
     else {
         unreachable!("only founding founds");
@@ -74,7 +80,9 @@ fn found(command: &Command) -> Vec<(StreamId, Event)> {
         ),
         (
             StreamId::Installation,
-            Event::FeatureLevelRaised { level: 1 },
+            Event::FeatureLevelRaised {
+                level: *feature_level,
+            },
         ),
         (
             account.clone(),
@@ -130,6 +138,7 @@ mod tests {
             admin: login("root"),
             token: token("root's token"),
             hash: TokenHash([1; 32]),
+            feature_level: 1,
         }
     }
 
@@ -171,6 +180,7 @@ mod tests {
         assert_snapshot!(registry.ask_itself(raise(2)), @"installation FeatureLevelRaised { level: 2 }");
         assert_snapshot!(registry.ask_itself(raise(2)), @"nothing to do");
         assert_snapshot!(registry.ask_itself(raise(1)), @"Conflict: the feature level is 2 and never goes back to 1");
+        assert_snapshot!(registry.ask_itself(raise(99)), @"Conflict: feature level 99 is not known to the leader's release, which knows levels up to 2");
     }
 
     #[test]

@@ -62,6 +62,15 @@ pub(super) async fn run(command: ClusterCommand, api: &Api) -> anyhow::Result<()
     Ok(())
 }
 
+fn readiness(member: &Value) -> &'static str {
+    match (&member["ready"], &member["draining"]) {
+        (_, Value::Bool(true)) => "draining",
+        (Value::Bool(true), _) => "yes",
+        (Value::Bool(false), _) => "no",
+        _ => "-",
+    }
+}
+
 fn show(status: &Value) {
     line(format!("cluster   {}", cell(status, "cluster")));
     line(format!(
@@ -81,11 +90,12 @@ fn show(status: &Value) {
         cell(status, "snapshot"),
         cell(status, "purged")
     ));
+    line(format!("features  level {}", cell(status, "feature_level")));
     line(format!("tarballs  {}", cell(status, "object_store")));
     line("");
     table(
         [
-            "NODE", "NAME", "ADDRESS", "ROLE", "READY", "SEQUENCE", "LAG",
+            "NODE", "NAME", "ADDRESS", "ROLE", "RELEASE", "READY", "SEQUENCE", "LAG",
         ],
         rows(status, "members").map(|member| {
             let role = if member["leader"] == true {
@@ -103,9 +113,8 @@ fn show(status: &Value) {
                 format!("{}{here}", cell(member, "name")),
                 cell(member, "address"),
                 role,
-                cell(member, "ready")
-                    .replace("true", "yes")
-                    .replace("false", "no"),
+                cell(member, "release"),
+                readiness(member).to_owned(),
                 cell(member, "sequence"),
                 cell(member, "lag_entries"),
             ]

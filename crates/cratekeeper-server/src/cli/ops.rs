@@ -10,6 +10,8 @@ use super::{api, print};
 
 /// Over the time the node was given, so that its own answer comes first.
 const DRAIN_SLACK: Duration = Duration::from_secs(5);
+/// No node is configured to take longer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
@@ -28,9 +30,9 @@ struct OpsAddress {
 pub(super) struct DrainArguments {
     #[command(flatten)]
     address: OpsAddress,
-    /// How long handing over may take, in seconds.
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
-    timeout: u64,
+    /// How long all of it may take, in seconds. Default: what the node is configured for.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -47,12 +49,14 @@ pub(super) struct HealthcheckArguments {
 
 pub(super) async fn drain(arguments: DrainArguments) -> anyhow::Result<()> {
     let mut url = path(&arguments.address, "drain")?;
-    url.query_pairs_mut()
-        .append_pair("timeout_seconds", &arguments.timeout.to_string());
-    let timeout = Duration::from_secs(arguments.timeout) + DRAIN_SLACK;
+    let mut timeout = DRAIN_TIMEOUT;
+    if let Some(seconds) = arguments.timeout {
+        url.query_pairs_mut()
+            .append_pair("timeout_seconds", &seconds.to_string());
+        timeout = Duration::from_secs(seconds) + DRAIN_SLACK;
+    }
     let request = api::client(&url)?.post(url).timeout(timeout);
-    expect_ok(request).await?;
-    print::line("drained");
+    print::line(expect_ok(request).await?.trim());
     Ok(())
 }
 
@@ -76,7 +80,8 @@ fn path(address: &OpsAddress, path: &str) -> anyhow::Result<Url> {
         .with_context(|| format!("`{}` is no address of a node", address.ops))
 }
 
-async fn expect_ok(request: reqwest::RequestBuilder) -> anyhow::Result<()> {
+/// What it says.
+async fn expect_ok(request: reqwest::RequestBuilder) -> anyhow::Result<String> {
     let answer = request
         .send()
         .await
@@ -87,5 +92,5 @@ async fn expect_ok(request: reqwest::RequestBuilder) -> anyhow::Result<()> {
     if !status.is_success() {
         bail!("{}", text.trim());
     }
-    Ok(())
+    Ok(text)
 }

@@ -27,6 +27,13 @@ pub(super) struct Node {
     pub(super) data_dir: String,
     /// The name in status and logs. Default: the host name.
     pub(super) name: Option<String>,
+    /// `voter`, or `reader`: a replica that serves everything and never votes. Fixed when the node joins. Default `voter`.
+    pub(super) role: String,
+    /// A node that stops waits this long, in seconds, until the others can agree without it. Default 20.
+    pub(super) drain_wait_seconds: u64,
+    /// How long a node that stops goes on serving after it stopped being ready, in seconds, so that load balancers notice;
+    /// only where there are other nodes. Default 5.
+    pub(super) drain_linger_seconds: u64,
     /// Folded crates the leader keeps in memory to decide quickly. Default 1000.
     pub(super) folded_crates_max: usize,
     /// Memory for joined index files, in bytes. Default 128 MiB.
@@ -38,6 +45,9 @@ impl Default for Node {
         Node {
             data_dir: "/var/lib/cratekeeper".to_owned(),
             name: None,
+            role: "voter".to_owned(),
+            drain_wait_seconds: 20,
+            drain_linger_seconds: 5,
             folded_crates_max: 1000,
             index_cache_bytes: 128 * 1024 * 1024,
         }
@@ -147,9 +157,11 @@ impl Default for Ops {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Cluster {
-    /// What an empty data directory does: `found` a cluster (one node only, once) or `join` one. Default `found`.
+    /// What an empty data directory does: `found` a cluster (one node only, once) or `join` one. With `ordinal` all nodes share
+    /// one configuration: the one whose name ends in `-0` founds, any other joins. Default `found`.
     pub(super) start: String,
-    /// Identity of the cluster, chosen once: 1 to 64 of `a-z 0-9 - _ .`. Required to found.
+    /// Identity of the cluster, chosen once: 1 to 64 of `a-z 0-9 - _ .`. Required to found and with `ordinal`; a node
+    /// that joins is kept from any other cluster by it.
     pub(super) id: Option<String>,
     /// `host:port` of the other nodes' peer addresses. Default none.
     #[serde(deserialize_with = "list")]
@@ -170,6 +182,9 @@ pub(super) struct Cluster {
     pub(super) snapshot_entries: u64,
     /// Log entries kept behind a snapshot, for nodes that were away briefly. Default 10000.
     pub(super) keep_entries: u64,
+    /// Keeps the cluster from features that the previous release does not know, as long as one node has it, so that one can
+    /// still go back. Default: none, the cluster takes what all its nodes know.
+    pub(super) feature_level_max: Option<u32>,
 }
 
 impl Default for Cluster {
@@ -186,6 +201,7 @@ impl Default for Cluster {
             election_max_ms: 900,
             snapshot_entries: 20_000,
             keep_entries: 10_000,
+            feature_level_max: None,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use cratekeeper_cluster::{PeerTls, RaftOptions};
+use cratekeeper_cluster::{NodeRole, PeerTls, RaftOptions};
 use cratekeeper_domain::{Login, Policy, TokenText};
 use cratekeeper_tarballs::S3Options;
 
@@ -14,6 +15,10 @@ use crate::listen::ListenSettings;
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) name: String,
+    pub(crate) role: NodeRole,
+    pub(crate) drain: DrainSettings,
+    /// `None`: as high as all nodes can.
+    pub(crate) feature_level_max: Option<u32>,
     pub(crate) folded_crates_max: usize,
     pub(crate) index_cache_bytes: usize,
     pub(crate) listen: ListenSettings,
@@ -29,6 +34,15 @@ pub(crate) struct Settings {
     pub(crate) log: LogSettings,
 }
 
+/// How a node leaves; see `crate::drain`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DrainSettings {
+    /// Until the others can agree without it.
+    pub(crate) wait: Duration,
+    /// From not being ready to not being there.
+    pub(crate) linger: Duration,
+}
+
 /// What an empty data directory does.
 pub(crate) enum StartSettings {
     Found {
@@ -39,6 +53,8 @@ pub(crate) enum StartSettings {
         admin_token: Option<TokenText>,
     },
     Join {
+        /// `None`: whichever cluster the peers are in.
+        cluster: Option<String>,
         peers: Vec<String>,
     },
 }

@@ -1,19 +1,21 @@
 //! Judges a configuration once. Every complaint names the key, the value and what would be right.
 
+mod cluster;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use cratekeeper_cluster::{PeerTls, RaftOptions};
-use cratekeeper_domain::{CrateName, Login, Policy, Rules, TokenText};
+use cratekeeper_cluster::PeerTls;
+use cratekeeper_domain::{CrateName, Policy, Rules};
 use cratekeeper_tarballs::S3Options;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::file::{Cluster, ConfigFile, Http, Log, Peer, Registry, Tarballs};
+use super::file::{ConfigFile, Http, Log, Peer, Registry, Tarballs};
 use super::secret::Secret;
-use super::settings::{LogFormat, LogSettings, Settings, StartSettings, TarballSettings};
+use super::settings::{LogFormat, LogSettings, Settings, TarballSettings};
 use crate::app::{HttpSettings, ReadAccess};
 use crate::listen::{ListenSettings, TlsFiles};
 
@@ -27,8 +29,14 @@ pub(crate) fn validate(config: &ConfigFile) -> anyhow::Result<Settings> {
     );
     let host = host_name();
     let peer_listen = address("peer.listen", &config.peer.listen)?;
+    let name = config.node.name.clone().unwrap_or_else(|| host.clone());
+    let role = cluster::role(&config.node)?;
     Ok(Settings {
-        name: config.node.name.clone().unwrap_or_else(|| host.clone()),
+        start: cluster::start(&config.cluster, &name, role)?,
+        name,
+        role,
+        drain: cluster::drain(&config.node)?,
+        feature_level_max: cluster::feature_level_max(&config.cluster)?,
         folded_crates_max: config.node.folded_crates_max,
         index_cache_bytes: config.node.index_cache_bytes,
         listen: listen(&config.http)?,
@@ -37,8 +45,7 @@ pub(crate) fn validate(config: &ConfigFile) -> anyhow::Result<Settings> {
         peer_address: peer_address(&config.peer, &host, peer_listen)?,
         peer_tls: peer_tls(&config.peer, peer_listen)?,
         ops_listen: address("ops.listen", &config.ops.listen)?,
-        start: start(&config.cluster)?,
-        raft: raft(&config.cluster)?,
+        raft: cluster::raft(&config.cluster)?,
         tarballs: tarballs(&config.tarballs)?,
         policy: Policy {
             require_known_dependencies: config.registry.require_known_dependencies,
@@ -208,49 +215,6 @@ fn peer_tls(peer: &Peer, listen: SocketAddr) -> anyhow::Result<Option<PeerTls>> 
     }
 }
 
-fn start(cluster: &Cluster) -> anyhow::Result<StartSettings> {
-    for peer in &cluster.peers {
-        host_and_port("cluster.peers", peer)?;
-    }
-    let peers = cluster.peers.clone();
-    match cluster.start.as_str() {
-        "join" => Ok(StartSettings::Join { peers }),
-        "found" => Ok(StartSettings::Found {
-            cluster: cluster_id(cluster.id.as_deref())?,
-            peers,
-            admin: Login::parse(&cluster.admin_login).context("cluster.admin_login")?,
-            admin_token: admin_token(cluster)?,
-        }),
-        other => bail!("cluster.start is `{other}`; write `found` or `join`"),
-    }
-}
-
-fn cluster_id(id: Option<&str>) -> anyhow::Result<String> {
-    let Some(id) = id else {
-        bail!(
-            "cluster.id is not set; to found a cluster, choose a name for it once and keep it (a UUID is a good one)"
-        );
-    };
-    let fits = |letter: char| {
-        letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_.".contains(letter)
-    };
-    ensure!(
-        (1..=64).contains(&id.len()) && id.chars().all(fits),
-        "cluster.id is `{id}`; write 1 to 64 of `a-z 0-9 - _ .`"
-    );
-    Ok(id.to_owned())
-}
-
-fn admin_token(cluster: &Cluster) -> anyhow::Result<Option<TokenText>> {
-    let text = secret(
-        "cluster.admin_token",
-        cluster.admin_token.as_ref(),
-        cluster.admin_token_file.as_deref(),
-    )?;
-    text.map(|text| TokenText::parse(&text).context("cluster.admin_token"))
-        .transpose()
-}
-
 /// A secret given directly or as the name of a file; white space around it does not count.
 fn secret(key: &str, value: Option<&Secret>, file: Option<&str>) -> anyhow::Result<Option<String>> {
     match (value, file) {
@@ -263,29 +227,6 @@ fn secret(key: &str, value: Option<&Secret>, file: Option<&str>) -> anyhow::Resu
         }
         (None, None) => Ok(None),
     }
-}
-
-fn raft(cluster: &Cluster) -> anyhow::Result<RaftOptions> {
-    ensure!(
-        0 < cluster.heartbeat_ms
-            && cluster.heartbeat_ms * 2 <= cluster.election_min_ms
-            && cluster.election_min_ms < cluster.election_max_ms,
-        "cluster.heartbeat_ms, election_min_ms and election_max_ms are {}, {} and {}; at least two heartbeats must fit into the shortest election timeout, and the longest must be longer",
-        cluster.heartbeat_ms,
-        cluster.election_min_ms,
-        cluster.election_max_ms
-    );
-    ensure!(
-        cluster.snapshot_entries > 0,
-        "cluster.snapshot_entries is 0; write how many log entries lie between snapshots"
-    );
-    Ok(RaftOptions {
-        heartbeat: Duration::from_millis(cluster.heartbeat_ms),
-        election_min: Duration::from_millis(cluster.election_min_ms),
-        election_max: Duration::from_millis(cluster.election_max_ms),
-        snapshot_entries: cluster.snapshot_entries,
-        keep_entries: cluster.keep_entries,
-    })
 }
 
 fn tarballs(tarballs: &Tarballs) -> anyhow::Result<TarballSettings> {
@@ -425,6 +366,11 @@ mod tests {
             refused(&["http.publish_deadline_seconds=0"]),
             refused(&["cluster.id=Example!"]),
             refused(&["cluster.start=begin"]),
+            refused(&["cluster.start=ordinal", "node.name=north"]),
+            refused(&["node.role=watcher"]),
+            refused(&["node.role=reader"]),
+            refused(&["node.drain_wait_seconds=9999"]),
+            refused(&["cluster.feature_level_max=99"]),
             refused(&["cluster.peers=node-2"]),
             refused(&["cluster.admin_token=ck_wrong"]),
             refused(&["cluster.admin_login=An Admin"]),
@@ -441,7 +387,12 @@ mod tests {
         http.tls_certificate and http.tls_key go together; set both or neither
         http.publish_deadline_seconds is 0; write 1 to 604800 seconds
         cluster.id is `Example!`; write 1 to 64 of `a-z 0-9 - _ .`
-        cluster.start is `begin`; write `found` or `join`
+        cluster.start is `begin`; write `found`, `join` or `ordinal`
+        cluster.start is `ordinal`, but the name of this node, `north`, does not end in a number such as `-0`; set node.name, or use `found` and `join`
+        node.role is `watcher`; write `voter` or `reader`
+        node.role is `reader`, and a reader cannot found a cluster: set cluster.start to `join` or `ordinal`
+        node.drain_wait_seconds is 9999; write 0 to 3600 seconds
+        cluster.feature_level_max is 99; write 1 to 2, or leave it out
         cluster.peers has `node-2`; write a host and a port, such as `cratekeeper-0.example.org:8081`
         cluster.admin_token: that is not a token of this registry: one starts with `ck_` and has 52 characters; copy it again or ask an administrator for a new one
         cluster.admin_login: `An Admin` is not a login: use 1 to 64 of the characters a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit

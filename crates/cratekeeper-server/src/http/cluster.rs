@@ -113,11 +113,15 @@ fn member_json(member: &MemberStatus) -> Value {
         "role": match member.role {
             MemberRole::Voter => "voter",
             MemberRole::Learner => "learner",
+            MemberRole::Reader => "reader",
         },
         "leader": member.leader,
         "this_node": member.this_node,
         "sequence": member.sequence,
         "lag_entries": member.lag_entries,
         "ready": member.ready,
+        "draining": member.draining,
+        "release": member.release,
+        "feature_level_max": member.feature_level_max,
     })
 }
