@@ -1,12 +1,8 @@
 //! Nodes are killed without warning while clients publish: nobody loses anything, and cargo does not notice.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use cratekeeper_tests::{Setup, figure};
 
-use cratekeeper_tests::{Cargo, Cluster, Setup, figure};
-use tokio::task::JoinHandle;
-
-use crate::workload::{Workload, assert_nothing_lost, longest_gap};
+use crate::workload::{CargoAtWork, Workload, assert_nothing_lost, longest_gap};
 
 const CLIENTS: usize = 4;
 const PUBLISHES_BETWEEN: usize = 60;
@@ -92,44 +88,4 @@ async fn a_leader_that_stops_politely_hands_over_without_a_gap() {
     );
     cluster.one_history().await;
     assert_nothing_lost(&cluster, &acknowledged).await;
-}
-
-/// Real cargo commands, one after the other; each must succeed.
-struct CargoAtWork {
-    stop: Arc<AtomicBool>,
-    running: JoinHandle<usize>,
-}
-
-impl CargoAtWork {
-    fn start(cluster: &Cluster) -> CargoAtWork {
-        let stop = Arc::new(AtomicBool::new(false));
-        let cargo = cluster.cargo("busy");
-        let running = tokio::spawn(publish_and_fetch(cargo, stop.clone()));
-        CargoAtWork { stop, running }
-    }
-
-    /// How many commands have run.
-    async fn finish(self) -> usize {
-        self.stop.store(true, Ordering::Relaxed);
-        self.running.await.expect("no cargo command failed")
-    }
-}
-
-async fn publish_and_fetch(cargo: Cargo, stop: Arc<AtomicBool>) -> usize {
-    let mut rounds = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let version = format!("0.{rounds}.0");
-        let library = cargo.library("busy-library", &version, "");
-        cargo
-            .ok(&library, &["publish", "--no-verify", "--registry", "mine"])
-            .await;
-        let requirement =
-            format!("busy-library = {{ version = \"{version}\", registry = \"mine\" }}");
-        let user = cargo.library("busy-user", "0.1.0", &requirement);
-        cargo.forget();
-        cargo.ok(&user, &["update"]).await;
-        cargo.ok(&user, &["fetch", "--locked"]).await;
-        rounds += 1;
-    }
-    rounds * 3
 }

@@ -6,12 +6,12 @@ use serde_json::Value;
 use crate::workload::{Workload, assert_nothing_lost};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_node_grows_to_three_and_shrinks_again() {
-    let mut cluster = Setup::nodes(1).start("one_to_three").await;
+async fn one_node_grows_to_five_and_shrinks_again() {
+    let mut cluster = Setup::nodes(1).start("one_to_five").await;
     let publisher = cluster.admin().publisher("steady").await;
     let workload = Workload::start(&publisher, 2);
     workload.progress(20).await;
-    for count in 2..=3 {
+    for count in 2..=5 {
         let address = {
             let node = cluster.add_node();
             node.set("cluster.peers", toml::Value::Array(Vec::new()));
@@ -28,7 +28,7 @@ async fn one_node_grows_to_three_and_shrinks_again() {
     assert_nothing_lost(&cluster, &acknowledged).await;
 
     // The first node stays: it is the one that the public URL names.
-    for count in [2, 1] {
+    for count in [4, 3, 2, 1] {
         let id = id_of(&cluster, &cluster.nodes[count].name).await;
         cluster
             .command(&["cluster", "remove", &id.to_string()])

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cratekeeper_tests::{Client, Cluster, Package};
+use cratekeeper_tests::{Cargo, Client, Cluster, Package};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -159,4 +159,44 @@ pub(crate) async fn assert_nothing_lost(cluster: &Cluster, acknowledged: &[Ackno
             "{one:?}"
         );
     }
+}
+
+/// Real cargo commands, one after the other; each must succeed.
+pub(crate) struct CargoAtWork {
+    stop: Arc<AtomicBool>,
+    running: JoinHandle<usize>,
+}
+
+impl CargoAtWork {
+    pub(crate) fn start(cluster: &Cluster) -> CargoAtWork {
+        let stop = Arc::new(AtomicBool::new(false));
+        let cargo = cluster.cargo("busy");
+        let running = tokio::spawn(publish_and_fetch(cargo, stop.clone()));
+        CargoAtWork { stop, running }
+    }
+
+    /// How many commands have run.
+    pub(crate) async fn finish(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.running.await.expect("no cargo command failed")
+    }
+}
+
+async fn publish_and_fetch(cargo: Cargo, stop: Arc<AtomicBool>) -> usize {
+    let mut rounds = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let version = format!("0.{rounds}.0");
+        let library = cargo.library("busy-library", &version, "");
+        cargo
+            .ok(&library, &["publish", "--no-verify", "--registry", "mine"])
+            .await;
+        let requirement =
+            format!("busy-library = {{ version = \"{version}\", registry = \"mine\" }}");
+        let user = cargo.library("busy-user", "0.1.0", &requirement);
+        cargo.forget();
+        cargo.ok(&user, &["update"]).await;
+        cargo.ok(&user, &["fetch", "--locked"]).await;
+        rounds += 1;
+    }
+    rounds * 3
 }

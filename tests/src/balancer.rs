@@ -1,4 +1,4 @@
-//! The load balancer in front of the nodes: haproxy, asking each node's `/readyz` several times a second.
+//! The load balancer in front of the nodes: haproxy, asking each node's `/readyz`.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,22 +12,38 @@ use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::wait::wait_until;
 
-/// A request whose node dies before it answers is sent to another one. That is safe for writes too, because every call of cargo
-/// is idempotent here; it is possible for bodies up to the buffer's size.
-const SETTINGS: &str = "\
-global
-  maxconn 2000
-  tune.bufsize 1048576
-defaults
-  mode http
+/// How much the balancer helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// A request whose node dies before it answers is sent to another one. That is safe for writes too, because every call of cargo
+    /// is idempotent here; it is possible for bodies up to the buffer's size. Looks several times a second.
+    Forgiving,
+    /// As haproxy comes, but that it looks every second: three bad answers take a node out, a connection that is refused is tried
+    /// three times at the same node, and no request is ever sent twice.
+    Stock,
+}
+
+const FORGIVING: &str = "\
   option http-buffer-request
   option redispatch 1
   retries 6
   retry-on conn-failure empty-response
   timeout connect 1s
+  timeout queue 5s
+  default-server check inter 150ms fastinter 100ms fall 1 rise 1
+";
+const STOCK: &str = "\
+  timeout connect 5s
+  default-server check inter 1s
+";
+const ALWAYS: &str = "\
+global
+  maxconn 2000
+  tune.bufsize 1048576
+defaults
+  mode http
   timeout client 60s
   timeout server 60s
-  timeout queue 5s
   balance roundrobin
 ";
 
@@ -38,13 +54,17 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    pub(crate) fn start(scratch: &Scratch, nodes: &[Node]) -> Balancer {
+    pub(crate) fn start(scratch: &Scratch, nodes: &[Node], balance: Balance) -> Balancer {
         let port = free_port();
-        let mut text = SETTINGS.to_owned();
+        let mut text = ALWAYS.to_owned();
+        text.push_str(match balance {
+            Balance::Forgiving => FORGIVING,
+            Balance::Stock => STOCK,
+        });
         text.push_str("listen registry\n");
         let _ = writeln!(text, "  bind 127.0.0.1:{port}");
         text.push_str("  option httpchk GET /readyz\n");
-        text.push_str("  default-server check inter 150ms fastinter 100ms fall 1 rise 1\n");
+        text.push_str("  http-check expect status 200\n");
         for node in nodes {
             let (name, http, ops) = (&node.name, node.http, node.ops.port());
             let _ = writeln!(text, "  server {name} {http} port {ops}");

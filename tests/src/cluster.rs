@@ -1,12 +1,13 @@
 //! A cluster of real nodes, as a test wants it: how many, which tarball store, with or without a load balancer in front.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use toml::Table;
 
-use crate::balancer::Balancer;
+use crate::balancer::{Balance, Balancer};
 use crate::binary::cratekeeper;
 use crate::cargo::Cargo;
 use crate::client::Client;
@@ -32,7 +33,9 @@ pub enum Store {
 #[derive(Debug, Clone)]
 pub struct Setup {
     nodes: usize,
-    balanced: bool,
+    balance: Option<Balance>,
+    binary: Option<PathBuf>,
+    by_ordinal: bool,
     store: Store,
     settings: Table,
 }
@@ -41,15 +44,33 @@ impl Setup {
     pub fn nodes(nodes: usize) -> Setup {
         Setup {
             nodes,
-            balanced: false,
+            balance: None,
+            binary: None,
+            by_ordinal: false,
             store: Store::Disk,
             settings: Table::new(),
         }
     }
 
     /// With haproxy in front; the public URL is the balancer's.
-    pub fn balanced(mut self) -> Setup {
-        self.balanced = true;
+    pub fn balanced(self) -> Setup {
+        self.behind(Balance::Forgiving)
+    }
+
+    pub fn behind(mut self, balance: Balance) -> Setup {
+        self.balance = Some(balance);
+        self
+    }
+
+    /// All nodes have one configuration, and the first one founds because its name ends in `-0`.
+    pub fn by_ordinal(mut self) -> Setup {
+        self.by_ordinal = true;
+        self
+    }
+
+    /// Nodes run another binary than the one under test, until they are told otherwise.
+    pub fn binary(mut self, binary: &Path) -> Setup {
+        self.binary = Some(binary.to_owned());
         self
     }
 
@@ -71,8 +92,12 @@ impl Setup {
     }
 
     pub async fn start_in(self, scratch: Scratch) -> Cluster {
+        let together = self.by_ordinal;
         let mut cluster = Cluster::lay_out(self, scratch);
-        cluster.nodes[0].start_and_wait().await;
+        cluster.nodes[0].start();
+        if !together {
+            cluster.nodes[0].wait_ready().await;
+        }
         for node in &mut cluster.nodes[1..] {
             node.start();
         }
@@ -117,10 +142,15 @@ impl Cluster {
         set(&mut settings, "log.level", "info,openraft=warn".into());
         store_settings(&mut settings, &setup.store, &scratch);
 
-        let mut nodes: Vec<Node> = (1..=setup.nodes)
+        let first = usize::from(!setup.by_ordinal);
+        let mut nodes: Vec<Node> = (first..first + setup.nodes)
             .map(|number| Node::new(&scratch, &format!("node-{number}"), &settings))
             .collect();
-        let balancer = setup.balanced.then(|| Balancer::start(&scratch, &nodes));
+        for node in &mut nodes {
+            node.binary.clone_from(&setup.binary);
+        }
+        let balance = setup.balance;
+        let balancer = balance.map(|balance| Balancer::start(&scratch, &nodes, balance));
         let public_url = match &balancer {
             Some(balancer) => balancer.url(),
             None => nodes[0].url(),
@@ -139,7 +169,23 @@ impl Cluster {
             scratch,
         };
         cluster.tell_peers();
+        if setup.by_ordinal {
+            cluster.share_peers();
+        }
         cluster
+    }
+
+    /// All nodes are told all addresses, their own too.
+    fn share_peers(&mut self) {
+        let peers: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| node.peer.to_string())
+            .collect();
+        for node in &mut self.nodes {
+            node.set("cluster.start", "ordinal");
+            node.set("cluster.peers", peers.clone());
+        }
     }
 
     /// Every node that joins is told where all others are.
@@ -172,6 +218,13 @@ impl Cluster {
         node.set("cluster.peers", others);
         self.nodes.push(node);
         self.nodes.last_mut().expect("just added")
+    }
+
+    /// A further node that joins as a reader; not started.
+    pub fn add_reader(&mut self) -> &mut Node {
+        let node = self.add_node();
+        node.set("node.role", "reader");
+        node
     }
 
     /// An administrator at the public URL.
@@ -235,16 +288,24 @@ impl Cluster {
 
     /// Waits until every running node is ready and the members are `count` voters.
     pub async fn wait_voters(&mut self, count: usize) {
+        self.wait_members(count, 0).await;
+    }
+
+    /// The same with `readers` readers.
+    pub async fn wait_members(&mut self, count: usize, readers: usize) {
         for node in self.nodes.iter_mut().filter(|node| node.running()) {
             node.wait_ready().await;
         }
-        let what = format!("{count} voters");
+        let what = format!("{count} voters and {readers} readers");
         wait_until(&what, Duration::from_secs(60), async || {
             for node in self.nodes.iter().filter(|node| node.running()) {
                 let Some(state) = state_of(node, &self.admin_token).await else {
                     return false;
                 };
-                if voters(&state).len() != count || members(&state).len() != count {
+                let all = members(&state).len();
+                let voting = in_role(&state, "voter").len();
+                let reading = in_role(&state, "reader").len();
+                if (voting, reading, all) != (count, readers, count + readers) {
                     return false;
                 }
             }
@@ -313,9 +374,9 @@ pub(crate) fn members(state: &Value) -> Vec<Value> {
     state["members"].as_array().cloned().unwrap_or_default()
 }
 
-fn voters(state: &Value) -> Vec<Value> {
+fn in_role(state: &Value, role: &str) -> Vec<Value> {
     let mut members = members(state);
-    members.retain(|member| member["role"] == "voter");
+    members.retain(|member| member["role"] == role);
     members
 }
 

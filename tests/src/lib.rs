@@ -13,13 +13,14 @@ mod node;
 mod package;
 mod pages;
 mod ports;
+mod previous;
 mod process;
 mod public_registry;
 mod scratch;
 mod tar_bytes;
 mod wait;
 
-pub use balancer::Balancer;
+pub use balancer::{Balance, Balancer};
 pub use binary::{cratekeeper, workspace};
 pub use cargo::{Cargo, Outcome};
 pub use cargo_json::{CRATES_IO, metadata};
@@ -31,6 +32,7 @@ pub use node::Node;
 pub use package::{Package, frame, frame_claiming};
 pub use pages::{Block, Page, Stage, pages};
 pub use ports::free_port;
+pub use previous::previous_release;
 pub use process::Process;
 pub use public_registry::{
     LockedCrate, fetch_locked, locked_crates, manifest_of, public_index_line,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use toml::{Table, Value};
 
@@ -29,7 +29,17 @@ pub struct Node {
     config: PathBuf,
     log: PathBuf,
     process: Option<Process>,
+    /// `None`: the one under test.
+    pub(crate) binary: Option<PathBuf>,
 }
+
+/// Settings that the previous release does not know.
+const NEW_SETTINGS: [&str; 4] = [
+    "node.drain_linger_seconds",
+    "node.drain_wait_seconds",
+    "node.role",
+    "cluster.feature_level_max",
+];
 
 impl Node {
     /// A node with free ports and an empty directory; not started. `settings` are sections of the configuration.
@@ -45,6 +55,7 @@ impl Node {
             config: scratch.path().join(format!("{name}.toml")),
             log: scratch.log(name),
             process: None,
+            binary: None,
         };
         node.set("node.name", name);
         node.set("node.data_dir", node.directory.display().to_string());
@@ -60,17 +71,34 @@ impl Node {
         set(&mut self.settings, key, value.into());
     }
 
+    /// Takes a setting back, from the next start on.
+    pub fn unset(&mut self, key: &str) {
+        unset(&mut self.settings, key);
+    }
+
+    /// From the next start on; `None` is the binary under test.
+    pub fn use_binary(&mut self, binary: Option<&Path>) {
+        self.binary = binary.map(Path::to_owned);
+    }
+
     /// Starts the process; it may take a moment to be ready.
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
-        let text = toml::to_string(&self.settings).expect("settings are TOML");
+        let mut settings = self.settings.clone();
+        if self.binary.is_some() {
+            for key in NEW_SETTINGS {
+                unset(&mut settings, key);
+            }
+        }
+        let binary = self.binary.clone().unwrap_or_else(cratekeeper);
+        let text = toml::to_string(&settings).expect("settings are TOML");
         fs::write(&self.config, text).expect("the test's directory is writable");
         let arguments = [
             "serve".as_ref(),
             "--config".as_ref(),
             self.config.as_os_str(),
         ];
-        let process = Process::start(&self.name, &cratekeeper(), arguments, &self.log);
+        let process = Process::start(&self.name, &binary, arguments, &self.log);
         self.process = Some(process);
     }
 
@@ -86,12 +114,30 @@ impl Node {
         }
     }
 
-    /// SIGTERM, and gone when this returns.
-    pub async fn stop(&mut self) {
+    /// SIGTERM, and gone when this returns; how long that took.
+    pub async fn stop(&mut self) -> Duration {
         let mut process = self.process.take().expect("a node that runs");
+        let began = Instant::now();
         process.signal("TERM");
         let status = process.ended(STOP_WITHIN).await;
         assert!(status.success(), "{} stopped with {status}", self.name);
+        began.elapsed()
+    }
+
+    /// Waits until it ends by itself; how.
+    pub async fn ended(&mut self, within: Duration) -> std::process::ExitStatus {
+        let mut process = self.process.take().expect("a node that runs");
+        process.ended(within).await
+    }
+
+    /// A command against its ops port (`drain`, `healthcheck`).
+    pub fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(cratekeeper());
+        command
+            .args(arguments)
+            .args(["--ops", &format!("http://{}", self.ops)])
+            .kill_on_drop(true);
+        command
     }
 
     /// Deletes its directory, as if its volume were lost.
@@ -126,10 +172,15 @@ impl Node {
         self.probe("/readyz").await
     }
 
-    async fn probe(&self, path: &str) -> bool {
-        let ops = Client::new(&format!("http://{}", self.ops), NO_TOKEN);
-        let answer = ops.try_send(reqwest::Method::GET, path, None, &[]).await;
+    /// Asks its ops port.
+    pub async fn probe(&self, path: &str) -> bool {
+        let client = self.ops_client();
+        let answer = client.try_send(reqwest::Method::GET, path, None, &[]).await;
         answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    pub fn ops_client(&self) -> Client {
+        Client::new(&format!("http://{}", self.ops), NO_TOKEN)
     }
 
     /// Waits until the process answers probes, ready or not.
@@ -158,6 +209,13 @@ impl Node {
 
     pub fn config(&self) -> &Path {
         &self.config
+    }
+}
+
+fn unset(settings: &mut Table, key: &str) {
+    let (section, key) = key.split_once('.').expect("section.key");
+    if let Some(section) = settings.get_mut(section).and_then(Value::as_table_mut) {
+        section.remove(key);
     }
 }
 

@@ -162,6 +162,11 @@ impl Cluster {
         self.node.readiness()
     }
 
+    /// The same, with `write_ready` only if a majority confirms the leader now; takes a second at most.
+    pub async fn readiness_for_writes(&self) -> Readiness {
+        self.node.readiness_for_writes().await
+    }
+
     /// Everything acknowledged before this call is applied here when it returns.
     pub async fn barrier(&self, deadline: Instant) -> Result<(), ReadError> {
         self.node.barrier(deadline).await

@@ -19,6 +19,8 @@ use crate::raft::types;
 /// A learner this close to the end of the log becomes a voter.
 const PROMOTE_WITHIN_ENTRIES: u64 = 200;
 const PLACE_WITHIN: Duration = Duration::from_secs(10);
+/// Before voters are said not to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Member {
@@ -233,16 +235,13 @@ impl Node {
             .copied()
             .filter(|voter| *voter != node)
             .collect();
-        let answering = rest
-            .iter()
-            .filter(|voter| self.answers(member, **voter))
-            .count();
         if rest.is_empty() {
             return Err(MembershipError::Refused(format!(
                 "node {node} is the last one; a cluster cannot be without nodes"
             ))
             .into());
         }
+        let answering = self.await_majority(member, &rest, deadline).await;
         if answering < rest.len() / 2 + 1 {
             let why = format!(
                 "without node {node} only {answering} of {} voters would answer, which is no majority; bring the others back first",
@@ -274,6 +273,24 @@ impl Node {
         member.peers.forget(node);
         tracing::info!(node, "a node was removed from the cluster");
         Ok(())
+    }
+
+    /// How many of `voters` answer, as soon as they are a majority; a connection that was just lost is given a moment to come back.
+    async fn await_majority(
+        &self,
+        member: &Member,
+        voters: &BTreeSet<u64>,
+        deadline: Instant,
+    ) -> usize {
+        let deadline = deadline.min(Instant::now() + ANSWER_WITHIN);
+        loop {
+            let answering = voters.iter().filter(|voter| self.answers(member, **voter));
+            let answering = answering.count();
+            if voters.len() / 2 < answering || deadline <= Instant::now() {
+                return answering;
+            }
+            sleep_until(Instant::now() + PAUSE).await;
+        }
     }
 
     pub(crate) fn answers(&self, member: &Member, node: u64) -> bool {

@@ -4,7 +4,6 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use openraft::Instant;
 use openraft::async_runtime::WatchReceiver;
 
 use crate::api::{Check, NodeRole, Readiness};
@@ -14,6 +13,8 @@ use crate::raft::types::Raft;
 /// A node that knows of more log than this beyond what it has applied stops being ready, and is again below the second.
 const LAG_ENTRIES_MAX: u64 = 5_000;
 const LAG_ENTRIES_AGAIN: u64 = 500;
+
+const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 type Metrics = openraft::RaftMetrics<crate::raft::types::TypeConfig>;
 
@@ -52,6 +53,20 @@ impl Node {
         }
     }
 
+    /// See `Cluster::readiness_for_writes`: a leader that lost its majority does not know, nor does who still hears it.
+    pub(crate) async fn readiness_for_writes(&self) -> Readiness {
+        let mut readiness = self.readiness();
+        let deadline = tokio::time::Instant::now() + CONFIRM_WITHIN;
+        if readiness.write_ready && self.read_index(deadline).await.is_err() {
+            readiness.write_ready = false;
+            readiness.reason = "ready for reads; no majority follows the leader".to_owned();
+            readiness.checks.pop();
+            let unled = check("leader", false, "", "no majority follows the leader");
+            readiness.checks.push(unled);
+        }
+        readiness
+    }
+
     fn checks_of(&self, member: &Member) -> [Check; 4] {
         // Cloned: holding what it lends while Raft wants to write stops Raft.
         let metrics = metrics_of(&member.raft);
@@ -84,7 +99,7 @@ impl Node {
         ]
     }
 
-    /// Would a write succeed? A leader is known here; a leader also asks whether a majority still answers it.
+    /// As far as this node knows by itself.
     fn write_check(&self) -> Check {
         let no = |found: &str| check("leader", false, "", found);
         let Some(member) = self.member() else {
@@ -94,16 +109,6 @@ impl Node {
         let Some(leader) = metrics.current_leader else {
             return no("no leader is known");
         };
-        let alone = metrics.membership_config.membership().voter_ids().count() == 1;
-        let patience: Duration = self.options.raft.election_max * 3;
-        if leader == member.identity.node && !alone {
-            let heard = metrics
-                .last_quorum_acked
-                .is_some_and(|at| at.elapsed() < patience);
-            if !heard {
-                return no("no majority answers the leader, which is this node");
-            }
-        }
         Check {
             name: "leader",
             passed: true,

@@ -77,7 +77,7 @@ async fn readyz(State(ops): State<Ops>, Query(query): Query<ProbeQuery>) -> Resp
 
 /// Writes would succeed.
 async fn readyz_write(State(ops): State<Ops>, Query(query): Query<ProbeQuery>) -> Response {
-    let readiness = ops.cluster.readiness();
+    let readiness = ops.cluster.readiness_for_writes().await;
     let passed = readiness.write_ready;
     answer(passed, &readiness.reason, &readiness.checks, &query)
 }
