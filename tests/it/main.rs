@@ -1,5 +1,6 @@
 //! One binary with all integration tests, a file per topic; the harness is the library of this package.
 
+mod chart;
 mod docs;
 mod hostile_input;
 mod hostile_tarballs;
@@ -13,6 +14,7 @@ mod plain_cargo;
 mod readers;
 mod rebuild;
 mod rolling;
+mod smoke;
 mod snapshots;
 mod tarballs_on_s3;
 mod tidy;

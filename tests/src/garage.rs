@@ -152,16 +152,22 @@ fn field(text: &str, name: &str) -> String {
 
 /// Where `scripts/setup` puts it.
 fn binary() -> PathBuf {
-    let tools = std::env::var_os("CRATEKEEPER_TOOLS").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(PathBuf::from);
-    let tools = tools.or_else(|| Some(home()?.join(".cache/cratekeeper/tools")));
-    let binary = tools
-        .expect("CRATEKEEPER_TOOLS or HOME is set")
-        .join("bin/garage");
+    let binary = tool("garage");
     assert!(
         binary.exists(),
         "{} is not there: run scripts/setup",
         binary.display()
     );
     binary
+}
+
+/// Where `scripts/setup` puts the program `name`, whether it is there or not.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let tools = std::env::var_os("CRATEKEEPER_TOOLS").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(PathBuf::from);
+    let tools = tools.or_else(|| Some(home()?.join(".cache/cratekeeper/tools")));
+    tools
+        .expect("CRATEKEEPER_TOOLS or HOME is set")
+        .join("bin")
+        .join(name)
 }

@@ -5,6 +5,7 @@ mod balancer;
 mod binary;
 mod cargo;
 mod cargo_json;
+pub mod chart;
 mod client;
 mod cluster;
 mod garage;

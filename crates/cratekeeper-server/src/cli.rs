@@ -10,6 +10,7 @@ mod ops;
 mod owners;
 pub(crate) mod print;
 mod rebuild;
+mod smoke;
 mod tokens;
 
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ enum Command {
     Healthcheck(ops::HealthcheckArguments),
     /// Fold the history of a stopped node anew, and compare or replace what is derived from it.
     Rebuild(rebuild::RebuildArguments),
+    /// See whether the registry works: publish a tiny crate, fetch it, and yank it.
+    Smoke(smoke::SmokeArguments),
     /// The history of the registry.
     #[command(subcommand)]
     Events(events::EventsCommand),
@@ -127,6 +130,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Owner(command) => owners::run(command, &api()?).await,
         Command::Cluster(command) => cluster::run(command, &api()?).await,
         Command::Events(command) => events::run(command, &api()?).await,
+        Command::Smoke(arguments) => smoke::run(arguments, &api()?).await,
         Command::Drain(arguments) => ops::drain(arguments).await,
         Command::Healthcheck(arguments) => ops::healthcheck(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments, global.output).await,

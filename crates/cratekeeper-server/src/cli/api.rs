@@ -98,6 +98,35 @@ impl Api {
         accepted(self.answer(request).await?).await
     }
 
+    /// Sends `body` to a path below the registry's own URL.
+    pub(super) async fn put_bytes(&self, path: &[&str], body: Vec<u8>) -> anyhow::Result<()> {
+        let request = self.request_at(Method::PUT, path, &[])?.body(body);
+        accepted(self.answer(request).await?).await?;
+        Ok(())
+    }
+
+    /// What lies at a path below the registry's own URL, or where that sends to, which is not shown the token.
+    pub(super) async fn get_bytes(&self, path: &[&str]) -> anyhow::Result<Vec<u8>> {
+        let request = self.request_at(Method::GET, path, &[])?;
+        let mut answer = self.answer(request).await?;
+        if answer.status().is_redirection() {
+            let place = answer
+                .headers()
+                .get("location")
+                .and_then(|place| place.to_str().ok());
+            let place = place.context("the registry redirects to nowhere")?;
+            let place = answer
+                .url()
+                .join(place)
+                .context("the registry redirects to no URL")?;
+            let elsewhere = client(&place)?.get(place.clone()).send().await;
+            answer = elsewhere
+                .map_err(reqwest::Error::without_url)
+                .with_context(|| format!("ask {}", place.authority()))?;
+        }
+        Ok(accepted(answer).await?.bytes().await?.to_vec())
+    }
+
     fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {
         self.request_with(method, path, &[])
     }
@@ -108,11 +137,19 @@ impl Api {
         path: &[&str],
         query: &[(&str, String)],
     ) -> anyhow::Result<RequestBuilder> {
+        self.request_at(method, &[&["api", "v1"], path].concat(), query)
+    }
+
+    fn request_at(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> anyhow::Result<RequestBuilder> {
         let mut url = self.server.clone();
         url.path_segments_mut()
             .map_err(|()| anyhow::anyhow!("`{}` is no URL of a registry", self.server))?
             .pop_if_empty()
-            .extend(["api", "v1"])
             .extend(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -194,6 +231,8 @@ pub(crate) fn client(server: &Url) -> anyhow::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
+        // A redirect is followed where it is expected, with a client made for that place.
+        .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("cratekeeper/", env!("CARGO_PKG_VERSION")));
     let local = match server.host() {
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
