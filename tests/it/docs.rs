@@ -76,7 +76,8 @@ fn fake_install(programs: &Path) {
         format!("{home}/.cache/cratekeeper/tools")
     });
     let script = format!(
-        "#!/bin/sh\nverb=$1; shift\ncase $verb in\n\
+        "#!/bin/sh\nif [ ! -x '{tools}/bin/helm' ]; then echo 'skipped: no helm'; exit 0; fi\n\
+         verb=$1; shift\ncase $verb in\n\
          install|upgrade) exec '{tools}/bin/helm' template \"$@\" ;;\n\
          *) exec '{tools}/bin/helm' \"$verb\" \"$@\" ;;\nesac\n"
     );
