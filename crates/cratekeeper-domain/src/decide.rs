@@ -107,6 +107,7 @@ pub fn decide(
             let caller = Caller::of(actor, view, now_ms)?;
             accounts::decide(command, request, &caller, view)
         }
+        Command::IssueToken { .. } if actor.login.is_none() => tokens::recover(command, view),
         Command::IssueToken { .. } | Command::RevokeToken { .. } => {
             let caller = Caller::of(actor, view, now_ms)?;
             tokens::decide(command, &caller, view)

@@ -10,6 +10,7 @@ mod ops;
 mod owners;
 pub(crate) mod print;
 mod rebuild;
+mod recover;
 mod smoke;
 mod tokens;
 
@@ -126,7 +127,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Serve(arguments) => Box::pin(serve(arguments)).await,
         Command::Account(command) => accounts::run(command, &api()?).await,
-        Command::Token(command) => tokens::run(command, &api()?).await,
+        Command::Token(command) => tokens::run(command, &global).await,
         Command::Owner(command) => owners::run(command, &api()?).await,
         Command::Cluster(command) => cluster::run(command, &api()?).await,
         Command::Events(command) => events::run(command, &api()?).await,

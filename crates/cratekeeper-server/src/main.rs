@@ -10,6 +10,7 @@ mod http;
 mod listen;
 mod observe;
 mod ops;
+mod recover;
 mod search;
 mod serve;
 

@@ -1,6 +1,7 @@
 //! The port of probes and metrics. None of the probes a kubelet restarts a pod for looks at quorum, leader or peers.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::drain::Drain;
+use crate::recover;
 
 /// Below the usual probe timeouts' patience with several tries, above any pause that is not a hang.
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +30,7 @@ pub(crate) struct Ops {
     pub(crate) cluster: Cluster,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) drain: Arc<Drain>,
+    pub(crate) data_dir: PathBuf,
 }
 
 pub(crate) fn router(ops: Ops) -> Router {
@@ -39,6 +42,7 @@ pub(crate) fn router(ops: Ops) -> Router {
         .route("/version", get(version))
         .route("/metrics", get(metrics))
         .route("/drain", post(drain))
+        .route("/admin-token", post(admin_token))
         .with_state(ops)
 }
 
@@ -160,6 +164,27 @@ async fn drain(
             let sentence = format!("not drained within {seconds} s; it goes on\n");
             (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response()
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct AdminTokenQuery {
+    login: String,
+}
+
+/// Issues the token that lies in the data directory: whoever could put it there owns this node's data anyway.
+async fn admin_token(
+    State(ops): State<Ops>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Query(query): Query<AdminTokenQuery>,
+) -> Response {
+    if !peer.ip().to_canonical().is_loopback() {
+        let sentence = "run `cratekeeper token recover` on the node's own machine\n";
+        return (StatusCode::FORBIDDEN, sentence).into_response();
+    }
+    match recover::issue(&ops.cluster, &ops.data_dir, &query.login).await {
+        Ok(()) => "issued\n".into_response(),
+        Err(why) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
     }
 }
 

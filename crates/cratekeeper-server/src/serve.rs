@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use founding::{new_token, write_secret};
+pub(crate) use founding::{new_token, token_id, write_secret};
 pub(crate) use signals::Stop;
 
 use crate::app::{App, router};
@@ -103,6 +103,7 @@ impl Node {
             cluster: cluster.clone(),
             metrics: metrics.clone(),
             drain: drain.clone(),
+            data_dir: settings.data_dir.clone(),
         });
         let follower = app.clone();
         Ok(Node {
@@ -239,7 +240,7 @@ fn start(settings: &Settings) -> anyhow::Result<Start> {
                 cluster: cluster.clone(),
                 peers: peers.clone(),
                 admin: admin.clone(),
-                admin_token: founding::token_id()?,
+                admin_token: token_id()?,
                 admin_token_hash: token.hash(),
             })
         }
