@@ -31,6 +31,8 @@ pub struct NodeOptions {
     pub role: NodeRole,
     /// A level to hold the cluster back at; `None`: the newest this release knows.
     pub feature_level_max: Option<u32>,
+    /// For each snapshot this node sends as the leader; `None`: as fast as it goes.
+    pub snapshot_bytes_per_second: Option<u64>,
     pub tls: Option<PeerTls>,
     pub start: Start,
     /// Called before founding: claims the object store for the cluster, or says why not.

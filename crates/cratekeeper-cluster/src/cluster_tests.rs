@@ -86,6 +86,7 @@ impl Place {
             name: format!("node-{node}"),
             role: crate::NodeRole::Voter,
             feature_level_max: None,
+            snapshot_bytes_per_second: None,
             tls: None,
             start,
             claim_store: Arc::new(|_| Box::pin(async { Ok(()) })),

@@ -96,7 +96,8 @@ impl Node {
         let snapshots = Arc::new(snapshots);
         self.warn_of_a_lost_tail(&log)?;
         let peers = Peers::new();
-        let network = PeerNetwork::new(self.dialer.clone(), identity.clone(), peers.clone());
+        let network = PeerNetwork::new(self.dialer.clone(), identity.clone(), peers.clone())
+            .with_snapshot_rate(self.options.snapshot_bytes_per_second);
         let machine = StateMachine::new(self.state.clone(), snapshots);
         let config = raft_config(&identity.cluster, &self.options.raft)?;
         let raft = Raft::new(

@@ -68,7 +68,7 @@ impl Node {
             options.index_cache_bytes,
         )
         .map_err(|error| storage("open the state", error))?;
-        features::check(&state)?;
+        features::check(&state, &options)?;
         let node = Node::new(options, file, Stores { log, state }, dialer, thread);
         let (host, failing) = (node.host.clone(), node.clone());
         node.thread.spawn(async move {

@@ -40,9 +40,26 @@ async fn catch_up(node: Arc<Node>) {
         {
             node.caught_up.store(true, Ordering::Release);
             node.report();
+            warn_of_another_role(&node);
             return;
         }
         sleep_until(Instant::now() + PAUSE).await;
+    }
+}
+
+/// Roles are given when a node joins; a changed configuration does not change them.
+fn warn_of_another_role(node: &Node) {
+    let Some(member) = node.member() else { return };
+    let me = member.identity.node;
+    let here = member.members().into_iter().find(|(node, _)| *node == me);
+    if let Some((_, here)) = here
+        && here.role != node.options.role
+    {
+        tracing::warn!(
+            joined = ?here.role,
+            configured = ?node.options.role,
+            "node.role is not what this node joined as, and has no effect; to change it, remove the node and let it join with an empty data directory"
+        );
     }
 }
 

@@ -23,9 +23,13 @@ pub(crate) use self::api::client as probe_client;
 use crate::dev;
 use crate::serve;
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 refused, or it did not work; 2 the command line makes no sense;
+70 a node ended because Raft or the storage below it stopped, and may work when it is started again.";
+
 /// A private cargo registry that stays up: replicated by Raft, tarballs in S3, no external database.
 #[derive(Debug, Parser)]
-#[command(name = "cratekeeper", version, propagate_version = true)]
+#[command(name = "cratekeeper", version, propagate_version = true, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -82,7 +86,7 @@ enum Command {
     /// The nodes and what they agree on.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Make the node on this machine ready to stop: no new requests, leadership handed over.
+    /// Make the node on this machine ready to stop: not ready, the others able to agree without it, leadership handed over.
     Drain(ops::DrainArguments),
     /// Ask the node on this machine whether it is ready; the exit code says it.
     Healthcheck(ops::HealthcheckArguments),

@@ -209,6 +209,7 @@ fn node_options(settings: &Settings, tarballs: &Tarballs) -> anyhow::Result<Node
         name: settings.name.clone(),
         role: settings.role,
         feature_level_max: settings.feature_level_max,
+        snapshot_bytes_per_second: settings.snapshot_bytes_per_second,
         tls: settings.peer_tls.clone(),
         start: start(settings)?,
         claim_store: claim_store(tarballs.clone()),

@@ -39,6 +39,7 @@ pub(crate) struct PeerNetwork {
     peers: Arc<Peers>,
     /// See `is_refused`.
     pub(super) refused: Arc<AtomicBool>,
+    snapshot_rate: Option<u64>,
 }
 
 impl PeerNetwork {
@@ -48,6 +49,15 @@ impl PeerNetwork {
             identity: Arc::new(identity),
             peers,
             refused: Arc::default(),
+            snapshot_rate: None,
+        }
+    }
+
+    /// Snapshots are sent with at most so many bytes a second each.
+    pub(crate) fn with_snapshot_rate(self, rate: Option<u64>) -> PeerNetwork {
+        PeerNetwork {
+            snapshot_rate: rate,
+            ..self
         }
     }
 
@@ -206,10 +216,10 @@ impl RaftNetworkV2<TypeConfig> for PeerTarget {
         let (client, stamp) = self
             .client(Purpose::Snapshot)
             .map_err(StreamingError::from)?;
-        let node = self.node;
+        let (node, rate) = (self.node, self.network.snapshot_rate);
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = send_snapshot(client, &stamp, vote, snapshot.snapshot) => match sent {
+            sent = send_snapshot(client, &stamp, vote, snapshot.snapshot, rate) => match sent {
                 Ok(vote) => Ok(SnapshotResponse::new(vote)),
                 Err(failure) => {
                     tracing::warn!(node, %failure, "a snapshot was not delivered");

@@ -296,6 +296,7 @@ mod tests {
                 replies: ReceiverStream::new(answers),
                 acknowledged: 0,
                 sent: 0,
+                pace: None,
             };
             let sending = transfer.run(Vote::new_committed(3, 1), snapshot.clone());
             let ((), outcome) = tokio::join!(receiving, sending);

@@ -122,6 +122,8 @@ pub(super) struct Peer {
     pub(super) tls_ca: Option<String>,
     /// Allows plain text between nodes on an address others can reach. Default false.
     pub(super) insecure: bool,
+    /// What sending a snapshot to another node may take of the network, in bytes a second. Default: none, as fast as it goes.
+    pub(super) snapshot_bytes_per_second: Option<u64>,
 }
 
 impl Default for Peer {
@@ -133,6 +135,7 @@ impl Default for Peer {
             tls_key: None,
             tls_ca: None,
             insecure: false,
+            snapshot_bytes_per_second: None,
         }
     }
 }

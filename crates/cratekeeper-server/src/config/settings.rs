@@ -19,6 +19,7 @@ pub(crate) struct Settings {
     pub(crate) drain: DrainSettings,
     /// `None`: as high as all nodes can.
     pub(crate) feature_level_max: Option<u32>,
+    pub(crate) snapshot_bytes_per_second: Option<u64>,
     pub(crate) folded_crates_max: usize,
     pub(crate) index_cache_bytes: usize,
     pub(crate) listen: ListenSettings,

@@ -37,6 +37,7 @@ pub(crate) fn validate(config: &ConfigFile) -> anyhow::Result<Settings> {
         role,
         drain: cluster::drain(&config.node)?,
         feature_level_max: cluster::feature_level_max(&config.cluster)?,
+        snapshot_bytes_per_second: cluster::snapshot_rate(&config.peer)?,
         folded_crates_max: config.node.folded_crates_max,
         index_cache_bytes: config.node.index_cache_bytes,
         listen: listen(&config.http)?,
@@ -371,6 +372,7 @@ mod tests {
             refused(&["node.role=reader"]),
             refused(&["node.drain_wait_seconds=9999"]),
             refused(&["cluster.feature_level_max=99"]),
+            refused(&["peer.snapshot_bytes_per_second=100"]),
             refused(&["cluster.peers=node-2"]),
             refused(&["cluster.admin_token=ck_wrong"]),
             refused(&["cluster.admin_login=An Admin"]),
@@ -393,6 +395,7 @@ mod tests {
         node.role is `reader`, and a reader cannot found a cluster: set cluster.start to `join` or `ordinal`
         node.drain_wait_seconds is 9999; write 0 to 3600 seconds
         cluster.feature_level_max is 99; write 1 to 2, or leave it out
+        peer.snapshot_bytes_per_second is 100; write at least 65536, or leave it out
         cluster.peers has `node-2`; write a host and a port, such as `cratekeeper-0.example.org:8081`
         cluster.admin_token: that is not a token of this registry: one starts with `ck_` and has 52 characters; copy it again or ask an administrator for a new one
         cluster.admin_login: `An Admin` is not a login: use 1 to 64 of the characters a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit
