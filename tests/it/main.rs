@@ -14,6 +14,7 @@ mod plain_cargo;
 mod readers;
 mod rebuild;
 mod rolling;
+mod signals;
 mod smoke;
 mod snapshots;
 mod tarballs_on_s3;

@@ -11,11 +11,13 @@ mod cluster;
 mod garage;
 mod index_lines;
 mod node;
+mod otlp;
 mod package;
 mod pages;
 mod ports;
 mod previous;
 mod process;
+mod promtool;
 mod public_registry;
 mod scratch;
 mod tar_bytes;
@@ -30,11 +32,13 @@ pub use cluster::{Cluster, Setup, Store};
 pub use garage::Garage;
 pub use index_lines::{Difference, compare};
 pub use node::Node;
+pub use otlp::{Collector, Told};
 pub use package::{Package, frame, frame_claiming};
 pub use pages::{Block, Page, Stage, pages};
 pub use ports::free_port;
 pub use previous::previous_release;
 pub use process::Process;
+pub use promtool::promtool;
 pub use public_registry::{
     LockedCrate, fetch_locked, locked_crates, manifest_of, public_index_line,
 };

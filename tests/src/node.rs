@@ -1,5 +1,6 @@
 //! One node: a `cratekeeper serve` process with its configuration, ports and directory, which survive the process.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub struct Node {
     settings: Table,
     config: PathBuf,
     log: PathBuf,
+    /// Variables of its environment, as `NAME=value`.
+    environment: Vec<String>,
     process: Option<Process>,
     /// `None`: the one under test.
     pub(crate) binary: Option<PathBuf>,
@@ -54,6 +57,7 @@ impl Node {
             settings: settings.clone(),
             config: scratch.path().join(format!("{name}.toml")),
             log: scratch.log(name),
+            environment: Vec::new(),
             process: None,
             binary: None,
         };
@@ -84,22 +88,40 @@ impl Node {
     /// Starts the process; it may take a moment to be ready.
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
+        self.write_config();
+        let program = self.binary.clone().unwrap_or_else(cratekeeper);
+        let mut arguments: Vec<&OsStr> = self.environment.iter().map(OsStr::new).collect();
+        arguments.extend([
+            program.as_os_str(),
+            "serve".as_ref(),
+            "--config".as_ref(),
+            self.config.as_os_str(),
+        ]);
+        let process = Process::start(&self.name, Path::new("env"), arguments, &self.log);
+        self.process = Some(process);
+    }
+
+    /// Its configuration as it is set now, into its file; a process that runs may read it again.
+    pub fn write_config(&self) {
         let mut settings = self.settings.clone();
         if self.binary.is_some() {
             for key in NEW_SETTINGS {
                 unset(&mut settings, key);
             }
         }
-        let binary = self.binary.clone().unwrap_or_else(cratekeeper);
         let text = toml::to_string(&settings).expect("settings are TOML");
         fs::write(&self.config, text).expect("the test's directory is writable");
-        let arguments = [
-            "serve".as_ref(),
-            "--config".as_ref(),
-            self.config.as_os_str(),
-        ];
-        let process = Process::start(&self.name, &binary, arguments, &self.log);
-        self.process = Some(process);
+    }
+
+    /// A variable of its environment from the next start on.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.environment.push(format!("{name}={value}"));
+    }
+
+    /// Everything `/metrics` shows.
+    pub async fn metrics(&self) -> String {
+        let ops = Client::new(&format!("http://{}", self.ops), NO_TOKEN);
+        ops.get("/metrics").await.expect_ok("the metrics").text()
     }
 
     pub async fn start_and_wait(&mut self) {

@@ -17,6 +17,7 @@ use crate::api::{
     NodeOptions, Presented, ReadError, Readiness, Rebuilt, Request, StartError, TarballEntry,
     VersionSummary,
 };
+use crate::gauges::Gauges;
 use crate::node::{Node, storage};
 use crate::peer::Change;
 use crate::store::{self, StorageError, queries};
@@ -195,6 +196,11 @@ impl Cluster {
     /// The members as the leader sees them where it can be asked, the rest as this node does.
     pub async fn status(&self) -> Result<ClusterStatus, ReadError> {
         self.node.status().await
+    }
+
+    /// What this node measures about itself now; reads a few directories, so not for every request.
+    pub async fn gauges(&self) -> Gauges {
+        self.node.gauges().await
     }
 
     /// Invites the node that listens at `address` (it waits with an empty data directory) and returns its id when it is a voter.

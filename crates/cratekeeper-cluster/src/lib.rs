@@ -8,8 +8,10 @@ mod causes;
 mod cluster;
 #[cfg(test)]
 mod cluster_tests;
+mod elections;
 mod execute;
 mod features;
+mod gauges;
 mod history;
 mod leaving;
 mod membership;
@@ -31,3 +33,4 @@ pub use cluster::{Cluster, rebuild};
 
 /// As nodes tell each other.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+pub use gauges::{DatabaseGauges, DiskGauges, Gauges, PeerGauges, RaftGauges};

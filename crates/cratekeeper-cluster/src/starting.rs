@@ -114,6 +114,7 @@ impl Node {
             file: Mutex::new(file),
             state: Arc::new(stores.state),
             log_errors: Box::new(stores.log.count_background_errors()),
+            log_database: stores.log.database(),
             log: Mutex::new(Some(stores.log)),
             member: OnceLock::new(),
             host,

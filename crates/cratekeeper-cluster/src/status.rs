@@ -72,7 +72,7 @@ impl Node {
         }
     }
 
-    fn members_here(&self, member: &Member) -> Vec<MemberStatus> {
+    pub(crate) fn members_here(&self, member: &Member) -> Vec<MemberStatus> {
         let (voters, members) = (member.voters(), member.members());
         let leader = member.leader().map(|(leader, _)| leader);
         let leads = leader == Some(member.identity.node);

@@ -9,6 +9,7 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::api::Failure;
+use crate::elections;
 use crate::node::{Member, Node};
 
 /// One try to learn from the leader how far there is to go.
@@ -26,6 +27,7 @@ pub(crate) fn start(node: &Arc<Node>, _member: &Member) {
     node.thread.spawn(watch_raft(node.clone()));
     node.thread.spawn(look_after_membership(node.clone()));
     node.thread.spawn(watch_storage(node.clone()));
+    node.thread.spawn(elections::count(node.clone()));
 }
 
 /// Until once everything acknowledged before has been applied here: only then is "no such crate" known to be true.

@@ -21,6 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use self::api::Api;
 pub(crate) use self::api::client as probe_client;
 use crate::dev;
+use crate::observe::{self, LevelSwitch};
 use crate::serve;
 
 const EXIT_CODES: &str = "\
@@ -100,6 +101,8 @@ enum Command {
     /// The configuration of a node.
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
+    /// Print the reference of the metrics that a node exports.
+    Metrics,
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -113,7 +116,7 @@ struct ServeArguments {
     stop_with_input: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigurationArguments {
     /// Default: /etc/cratekeeper/cratekeeper.toml, if it is there.
     #[arg(long, env = "CRATEKEEPER_CONFIG", value_name = "FILE")]
@@ -140,6 +143,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Healthcheck(arguments) => ops::healthcheck(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments, global.output).await,
         Command::Config(command) => configuration::run(command, global.output),
+        Command::Metrics => {
+            match global.output {
+                Output::Text => print::line(observe::metrics_markdown().trim_end()),
+                Output::Json => print::json(&observe::metrics_json()),
+            }
+            Ok(())
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "cratekeeper", &mut script);
@@ -150,9 +160,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
-    let (config, settings) = configuration::read(arguments.configuration)?;
-    crate::observe::install_logs(&settings.log)?;
-    let metrics = crate::observe::install_metrics()?;
+    let (config, settings) = configuration::read(arguments.configuration.clone())?;
+    let observed = observe::install(&config, &settings)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         configuration = crate::config::one_line(&config)?,
@@ -162,5 +171,28 @@ async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     if arguments.stop_with_input {
         stop = stop.or_end_of_input();
     }
-    serve::run(settings, metrics, stop).await
+    let level = observed.level.clone();
+    tokio::spawn(async move { follow_level(arguments.configuration, level).await });
+    let outcome = serve::run(settings, observed.metrics.clone(), stop).await;
+    observed.stop().await;
+    outcome
+}
+
+/// `log.level` as the configuration has it whenever SIGHUP comes; everything else of it needs a restart.
+async fn follow_level(arguments: ConfigurationArguments, level: LevelSwitch) {
+    let hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    let Ok(mut hangups) = hangups else { return };
+    while hangups.recv().await.is_some() {
+        let read = configuration::read(arguments.clone());
+        let changed = read.and_then(|(_, settings)| {
+            level.set(&settings.log.level)?;
+            Ok(settings.log.level)
+        });
+        match changed {
+            Ok(level) => tracing::warn!(level, "the level of the log was read again"),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the log stays as it is");
+            }
+        }
+    }
 }

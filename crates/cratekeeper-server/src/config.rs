@@ -13,5 +13,5 @@ pub(crate) use layers::{Sources, load, snippet};
 pub(crate) use settings::{
     DrainSettings, LogFormat, LogSettings, Settings, StartSettings, TarballSettings,
 };
-pub(crate) use show::{one_line, toml_text};
+pub(crate) use show::{one_line, shared_hash, toml_text};
 pub(crate) use validate::validate;

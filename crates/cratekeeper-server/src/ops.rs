@@ -20,6 +20,8 @@ use tokio::time::timeout;
 use crate::drain::Drain;
 use crate::recover;
 
+use crate::observe::scrape;
+
 /// Below the usual probe timeouts' patience with several tries, above any pause that is not a hang.
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// No grace period is longer.
@@ -122,16 +124,9 @@ async fn version() -> Response {
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {
-    let readiness = ops.cluster.readiness();
-    let flag = |value: bool| if value { 1.0 } else { 0.0 };
-    metrics::gauge!("cratekeeper_ready").set(flag(readiness.ready));
-    metrics::gauge!("cratekeeper_write_ready").set(flag(readiness.write_ready));
-    metrics::gauge!("cratekeeper_draining").set(flag(ops.cluster.is_draining()));
-    if let Ok(level) = ops.cluster.feature_level() {
-        metrics::gauge!("cratekeeper_feature_level").set(f64::from(level));
-    }
+    let text = scrape(&ops.metrics, &ops.cluster).await;
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], ops.metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
 #[derive(Deserialize)]

@@ -217,11 +217,22 @@ impl RaftNetworkV2<TypeConfig> for PeerTarget {
             .client(Purpose::Snapshot)
             .map_err(StreamingError::from)?;
         let (node, rate) = (self.node, self.network.snapshot_rate);
+        let started = Instant::now();
+        let outcome = |outcome: &'static str| {
+            metrics::counter!("cratekeeper_snapshot_sends_total", "outcome" => outcome)
+                .increment(1);
+        };
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = send_snapshot(client, &stamp, vote, snapshot.snapshot, rate) => match sent {
-                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Ok(vote) => {
+                    outcome("delivered");
+                    metrics::histogram!("cratekeeper_snapshot_send_duration_seconds")
+                        .record(started.elapsed().as_secs_f64());
+                    Ok(SnapshotResponse::new(vote))
+                }
                 Err(failure) => {
+                    outcome("failed");
                     tracing::warn!(node, %failure, "a snapshot was not delivered");
                     Err(failure.into())
                 }

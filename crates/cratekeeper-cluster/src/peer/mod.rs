@@ -10,6 +10,7 @@ mod host;
 mod identity;
 mod peers;
 mod server;
+mod trace;
 
 pub(crate) use client::PeerNetwork;
 pub(crate) use dial::{Dialer, TlsFiles};

@@ -19,6 +19,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use super::admission::Doorkeeper;
 use super::dial::{MESSAGE_MAX, TlsFiles, describe};
@@ -30,6 +31,7 @@ use super::forward;
 use super::host::{Change, Joined, PeerHost};
 use super::identity::{Caller, not_a_member};
 use super::peers::AppliedReport;
+use super::trace;
 use crate::RELEASE;
 use crate::raft::convert::Malformed;
 use crate::raft::types::{Raft, TypeConfig};
@@ -249,11 +251,12 @@ impl Peer for PeerCalls {
         call: Request<pb::ExecuteRequest>,
     ) -> Result<Response<pb::ExecuteReply>, Status> {
         let joined = self.for_member(&call)?;
+        let span = trace::asked("Execute", call.metadata());
         let message = call.into_inner();
         let deadline = deadline(message.remaining_ms);
         let request = forward::request_from_pb(message)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let outcome = (joined.execute)(request, deadline).await;
+        let outcome = (joined.execute)(request, deadline).instrument(span).await;
         Ok(Response::new(forward::execute_reply_to_pb(outcome)))
     }
 
@@ -262,7 +265,9 @@ impl Peer for PeerCalls {
         call: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexReply>, Status> {
         let joined = self.for_member(&call)?;
-        let outcome = (joined.read_index)(deadline(call.get_ref().remaining_ms)).await;
+        let span = trace::asked("ReadIndex", call.metadata());
+        let deadline = deadline(call.get_ref().remaining_ms);
+        let outcome = (joined.read_index)(deadline).instrument(span).await;
         Ok(Response::new(forward::read_index_reply_to_pb(outcome)))
     }
 

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use cratekeeper_wire::pb::peer as pb;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -25,6 +26,7 @@ use crate::store::BACKGROUND_ERRORS;
 const LOG: &str = "log";
 /// Key: one of the names below. Value: a frame around the message named there.
 const META: &str = "meta";
+pub(crate) const FAMILIES: [&str; 2] = [LOG, META];
 /// `cratekeeper.peer.v1.Vote`
 const VOTE: &[u8] = b"vote";
 /// `cratekeeper.peer.v1.LogId`
@@ -83,6 +85,11 @@ impl LogStore {
                 .and_then(|inner| inner.db.property_int_value(BACKGROUND_ERRORS).ok());
             errors.flatten().unwrap_or(0)
         }
+    }
+
+    /// Only to be measured: it must not keep the log open.
+    pub(crate) fn database(&self) -> Weak<DB> {
+        Arc::downgrade(&self.inner.db)
     }
 
     pub(crate) fn last(&self) -> Option<LogId> {
@@ -197,7 +204,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             );
         }
         // In the memtable it can be read at once; it is durable when the flusher says so.
+        let started = Instant::now();
         self.inner.db.write(batch).map_err(io::Error::other)?;
+        metrics::histogram!("cratekeeper_raft_log_append_duration_seconds")
+            .record(started.elapsed().as_secs_f64());
+        metrics::histogram!("cratekeeper_raft_log_append_entries").record(entries.len() as f64);
         let mut tail = self.inner.tail.lock();
         for entry in entries {
             tail.push(entry);

@@ -1,7 +1,7 @@
 //! openraft's state machine on the state store. One batch of entries is one `WriteBatch` with events, projections, last applied
 //! and membership together; callers are answered only after it (openraft `RaftStateMachine`; replication rules of the design).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,9 +45,11 @@ impl StateMachine {
         let mut touched = BTreeSet::new();
         let mut answers = Vec::with_capacity(batch.len());
         let mut last: Option<LogId> = None;
+        let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+        let entries = batch.len();
         for (entry, responder) in batch {
             last = Some(entry.log_id);
-            let answer = apply_entry(&mut staged, &mut head, &mut touched, &entry)?;
+            let answer = apply_entry(&mut staged, &mut head, &mut touched, &mut kinds, &entry)?;
             answers.push((responder, answer));
         }
         let Some(last) = last else { return Ok(()) };
@@ -64,8 +66,7 @@ impl StateMachine {
             applied: last.index,
             sequence: head.sequence,
         });
-        metrics::histogram!("cratekeeper_raft_apply_seconds")
-            .record(started.elapsed().as_secs_f64());
+        measure(started, entries, kinds);
         for (responder, answer) in answers {
             if let Some(responder) = responder {
                 responder.send(answer);
@@ -75,10 +76,20 @@ impl StateMachine {
     }
 }
 
+fn measure(started: Instant, entries: usize, kinds: BTreeMap<String, u64>) {
+    metrics::histogram!("cratekeeper_raft_apply_duration_seconds")
+        .record(started.elapsed().as_secs_f64());
+    metrics::histogram!("cratekeeper_raft_apply_entries").record(entries as f64);
+    for (kind, events) in kinds {
+        metrics::counter!("cratekeeper_events_applied_total", "type" => kind).increment(events);
+    }
+}
+
 fn apply_entry(
     staged: &mut Staged<'_>,
     head: &mut Head,
     touched: &mut BTreeSet<String>,
+    kinds: &mut BTreeMap<String, u64>,
     entry: &Entry,
 ) -> Result<Applied, StorageError> {
     match &entry.payload {
@@ -100,10 +111,15 @@ fn apply_entry(
                 .iter()
                 .filter_map(|event| crate_of(&event.stream))
                 .collect();
+            let events = proposed.events.iter();
+            let told: Vec<String> = events.map(|event| event.kind.clone()).collect();
             match append(staged, head, proposed)? {
                 Appended::Conflict => Ok(Applied::Conflict),
                 Appended::Stored { sequence } => {
                     touched.extend(names);
+                    for kind in told {
+                        *kinds.entry(kind).or_default() += 1;
+                    }
                     Ok(Applied::Stored { sequence })
                 }
             }

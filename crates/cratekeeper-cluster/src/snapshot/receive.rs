@@ -116,6 +116,7 @@ where
                             Ok(inbox)
                         })
                         .await?;
+                    metrics::counter!("cratekeeper_snapshot_received_bytes_total").increment(bytes);
                     self.stored += bytes;
                 }
                 Part::End(_) => return Ok(inbox),

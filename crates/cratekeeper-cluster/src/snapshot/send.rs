@@ -210,6 +210,7 @@ where
             };
             self.send(Part::Chunk(chunk)).await?;
             offset += wanted as u64;
+            metrics::counter!("cratekeeper_snapshot_sent_bytes_total").increment(wanted as u64);
             self.sent += wanted as u64;
             if let Some(pace) = &self.pace {
                 pace.keep(self.sent).await;

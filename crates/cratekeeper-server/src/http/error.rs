@@ -27,6 +27,8 @@ pub(crate) struct ApiError {
     sentence: String,
     /// Set where the trouble is ours: logged once, when the answer is written.
     fault: Option<Box<dyn Error + Send + Sync>>,
+    /// What was asked for may have happened.
+    unknown: bool,
 }
 
 impl ApiError {
@@ -35,6 +37,7 @@ impl ApiError {
             status,
             sentence: sentence.into(),
             fault: None,
+            unknown: false,
         }
     }
 
@@ -62,6 +65,7 @@ impl ApiError {
             status: StatusCode::SERVICE_UNAVAILABLE,
             sentence: sentence.into(),
             fault: Some(fault.into()),
+            unknown: false,
         }
     }
 
@@ -74,6 +78,23 @@ impl ApiError {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             sentence: sentence.into(),
             fault: Some(fault.into()),
+            unknown: false,
+        }
+    }
+
+    /// In one word, for a metric.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self.status {
+            _ if self.unknown => "unknown",
+            StatusCode::BAD_REQUEST => "invalid",
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            StatusCode::UNAUTHORIZED => "unauthenticated",
+            StatusCode::FORBIDDEN => "forbidden",
+            StatusCode::NOT_FOUND => "missing",
+            StatusCode::CONFLICT => "conflict",
+            StatusCode::REQUEST_TIMEOUT => "too_slow",
+            StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+            _ => "fault",
         }
     }
 
@@ -108,9 +129,12 @@ impl From<ExecuteError> for ApiError {
                 "too many changes came in at the same time; nothing was changed, try again",
             ),
             // The change may still happen; saying "failed" would be a lie.
-            ExecuteError::OutcomeUnknown => ApiError::unavailable(
-                "the registry could not confirm in time whether the change happened; look, or repeat the same request: it is safe to repeat and succeeds if the change was made",
-            ),
+            ExecuteError::OutcomeUnknown => ApiError {
+                unknown: true,
+                ..ApiError::unavailable(
+                    "the registry could not confirm in time whether the change happened; look, or repeat the same request: it is safe to repeat and succeeds if the change was made",
+                )
+            },
             ExecuteError::Stopping => {
                 ApiError::unavailable("this node is stopping; nothing was changed, try again")
             }

@@ -15,6 +15,7 @@ mod events;
 mod index;
 mod limits;
 mod me;
+mod measure;
 mod owners;
 mod page;
 mod publish;
