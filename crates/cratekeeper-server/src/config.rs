@@ -14,4 +14,4 @@ pub(crate) use settings::{
     DrainSettings, LogFormat, LogSettings, Settings, StartSettings, TarballSettings,
 };
 pub(crate) use show::{one_line, shared_hash, toml_text};
-pub(crate) use validate::validate;
+pub(crate) use validate::{cluster_id, validate};
