@@ -390,7 +390,10 @@ async fn certificates_change_under_load_and_no_request_fails() {
     change(&cluster, &load, peers, || installed.issue_peers(&new)).await;
     change(&cluster, &load, peers, || installed.trust(&[&new])).await;
     let requests = load.finish().await;
-    figure("requests while certificate files changed six times", requests);
+    figure(
+        "requests while certificate files changed six times",
+        requests,
+    );
     figure("of them failed", 0);
     figure("seconds for all changes", begun.elapsed().as_secs());
 

@@ -23,7 +23,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn for_nodes(nodes: usize) -> Place {
+    pub(crate) fn for_nodes(nodes: usize) -> Place {
         Place::at(&vec!["127.0.0.1"; nodes])
     }
 
@@ -98,6 +98,8 @@ impl Place {
             start,
             claim_store: Arc::new(|_| Box::pin(async { Ok(()) })),
             check_store: Arc::new(|_| Box::pin(async { Ok(()) })),
+            confirm_store: Arc::new(|_| Box::pin(async { Ok(()) })),
+            restore: None,
             policy: Policy {
                 require_known_dependencies: true,
             },
@@ -113,7 +115,7 @@ impl Place {
         }
     }
 
-    async fn start(&self, node: usize) -> Cluster {
+    pub(crate) async fn start(&self, node: usize) -> Cluster {
         let cluster = Cluster::start(self.options(node)).await.expect("starts");
         until(|| cluster.readiness().ready).await;
         cluster

@@ -24,6 +24,7 @@ use crate::peer::{
 };
 use crate::raft::log_store::LogStore;
 use crate::raft_thread::RaftThread;
+use crate::restore::check_unfinished;
 use crate::store::{STATE_FORMAT, State};
 
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(600);
@@ -40,6 +41,12 @@ impl Node {
         let thread =
             RaftThread::start().map_err(|error| storage("start the Raft runtime", error))?;
         let file = open_volume(&options.data_dir)?;
+        let founds = matches!(options.start, Start::Found { .. });
+        check_unfinished(
+            &options.data_dir,
+            &file,
+            founds && options.restore.is_some(),
+        )?;
         let tls = certificates(&options, &file)?;
         // Connections and the peer service live on the Raft runtime, whoever uses them.
         let listen = options.peer_listen;
@@ -234,7 +241,7 @@ impl Node {
 }
 
 /// Read before anything else is done: which cluster the peers must belong to is known from the volume, or from the configuration.
-fn certificates(
+pub(crate) fn certificates(
     options: &NodeOptions,
     file: &NodeFile,
 ) -> Result<Option<Arc<PeerCertificates>>, StartError> {
@@ -269,7 +276,7 @@ fn was_removed(state: &State, node: u64) -> bool {
 }
 
 /// A volume that was a node and has lost a part is not mended: the rest of the cluster still has what it had.
-fn open_volume(data_dir: &Path) -> Result<NodeFile, StartError> {
+pub(crate) fn open_volume(data_dir: &Path) -> Result<NodeFile, StartError> {
     std::fs::create_dir_all(data_dir).map_err(|error| {
         storage(
             &format!("create the data directory {}", data_dir.display()),

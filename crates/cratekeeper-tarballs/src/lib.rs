@@ -3,6 +3,7 @@
 mod calls;
 mod disk;
 mod s3;
+mod shelf;
 mod verified;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use futures::Stream;
 
 use crate::disk::Disk;
 use crate::s3::S3;
+
+pub use shelf::{Object, Shelf, ShelfError, Stamp};
 
 /// Where tarballs live.
 #[derive(Debug, Clone)]
@@ -110,13 +113,18 @@ impl Tarballs {
 
     /// Is it there? Its bytes are not read: who needs to know that they are right reads them with `get`.
     pub async fn contains(&self, checksum: &Checksum) -> Result<bool, TarballError> {
-        let contains = async {
+        Ok(self.size(checksum).await?.is_some())
+    }
+
+    /// How many bytes are there under this checksum, if any. They are not read.
+    pub async fn size(&self, checksum: &Checksum) -> Result<Option<u64>, TarballError> {
+        let size = async {
             match self {
-                Tarballs::Disk(disk) => disk.contains(checksum).await,
-                Tarballs::S3(s3) => s3.contains(checksum).await,
+                Tarballs::Disk(disk) => disk.size(checksum).await,
+                Tarballs::S3(s3) => s3.size(checksum).await,
             }
         };
-        self.call("contains", Box::pin(contains)).await
+        self.call("size", Box::pin(size)).await
     }
 
     /// Can the store be reached now?
@@ -141,6 +149,18 @@ impl Tarballs {
             }
         };
         self.call("claim", Box::pin(claim)).await
+    }
+
+    /// Hands the claim on from the holder `from` to `to`, if `from` holds it; returns who holds it afterwards. Only for a restore,
+    /// which an operator asked for: two at once may both be told that it is theirs; the last one stays.
+    pub async fn reclaim(&self, from: &str, to: &str) -> Result<String, TarballError> {
+        let reclaim = async {
+            match self {
+                Tarballs::Disk(disk) => disk.reclaim(from, to).await,
+                Tarballs::S3(s3) => s3.reclaim(from, to).await,
+            }
+        };
+        self.call("reclaim", Box::pin(reclaim)).await
     }
 
     /// Who claimed this store, if anybody: a joining node refuses a store that its cluster has not claimed.

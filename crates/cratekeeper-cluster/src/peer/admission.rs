@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cratekeeper_domain::NEWEST_LEVEL;
 use cratekeeper_wire::pb::peer as pb;
 use cratekeeper_wire::pb::peer::admission_server::Admission;
+use tokio::time::Instant;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::connection::PeerConnection;
@@ -30,6 +31,10 @@ impl Admission for Doorkeeper {
         }
         let joined = self.host.joined.get();
         let leader = joined.and_then(|joined| joined.leader());
+        let status = match joined {
+            Some(joined) => (joined.status)(Instant::now()).await,
+            None => None,
+        };
         Ok(Response::new(pb::HelloReply {
             cluster: joined.map(|joined| joined.identity.cluster.clone()),
             node: joined.map_or(0, |joined| joined.identity.node),
@@ -39,6 +44,9 @@ impl Admission for Doorkeeper {
             release: RELEASE.to_owned(),
             leader: leader.map(|(node, member)| member_to_pb(node, &member)),
             feature_level_max: Some(NEWEST_LEVEL),
+            history: status
+                .map(|status| status.history)
+                .filter(|history| !history.is_empty()),
         }))
     }
 

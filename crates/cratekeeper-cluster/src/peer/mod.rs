@@ -13,11 +13,11 @@ mod identity;
 mod peers;
 mod refusals;
 mod server;
-mod trace;
 mod tls;
 mod tls_faults;
 #[cfg(test)]
 mod tls_tests;
+mod trace;
 
 pub(crate) use client::PeerNetwork;
 pub(crate) use dial::Dialer;
