@@ -6,6 +6,7 @@ mod cluster;
 mod configuration;
 mod events;
 mod expiry;
+mod manual;
 mod ops;
 mod owners;
 pub(crate) mod print;
@@ -15,7 +16,7 @@ mod tokens;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::api::Api;
 pub(crate) use self::api::client as probe_client;
@@ -95,8 +96,16 @@ enum Command {
     /// The configuration of a node.
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
+    /// Print the description of the HTTP API, as OpenAPI 3.1; a running node has it at `/api/openapi.json`.
+    Openapi,
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write one for each command into a directory.
+    Man {
+        /// Write `cratekeeper.1`, `cratekeeper-serve.1` and so on here, instead of printing the first.
+        #[arg(long, value_name = "DIRECTORY")]
+        to: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -135,12 +144,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Healthcheck(arguments) => ops::healthcheck(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments, global.output).await,
         Command::Config(command) => configuration::run(command, global.output),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "cratekeeper", &mut script);
-            print::line(String::from_utf8_lossy(&script).trim_end());
+        Command::Openapi => {
+            print::json(&crate::http::document());
             Ok(())
         }
+        Command::Completions { shell } => {
+            print::line(manual::completions(shell));
+            Ok(())
+        }
+        Command::Man { to } => manual::pages(to.as_deref()),
     }
 }
 

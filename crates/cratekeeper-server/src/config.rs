@@ -1,8 +1,10 @@
 //! The configuration: defaults, then a TOML file, then `CRATEKEEPER_SECTION__KEY`, then `--set`; judged once, here, and plain
 //! values from then on. `file` documents every key, `settings` is what the rest of the server sees.
 
+mod clients;
 mod file;
 mod layers;
+mod reference;
 mod secret;
 mod settings;
 mod show;
@@ -10,6 +12,7 @@ mod validate;
 
 pub(crate) use file::ConfigFile;
 pub(crate) use layers::{Sources, load, snippet};
+pub(crate) use reference::commented;
 pub(crate) use settings::{
     DrainSettings, LogFormat, LogSettings, Settings, StartSettings, TarballSettings,
 };

@@ -3,18 +3,21 @@
 use clap::Subcommand;
 
 use super::{ConfigurationArguments, Output, print};
-use crate::config::{ConfigFile, Settings, Sources, load, toml_text, validate};
+use crate::config::{ConfigFile, Settings, Sources, commented, load, toml_text, validate};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Say what is wrong with a configuration, or that nothing is.
     Check(ConfigurationArguments),
+    /// Print every key with its default and what it means, commented out, as the beginning of a configuration file.
+    Init,
     /// Print what file, environment and defaults come to, without secrets.
     Show(ConfigurationArguments),
 }
 
 pub(super) fn run(command: ConfigCommand, output: Output) -> anyhow::Result<()> {
     match command {
+        ConfigCommand::Init => print::line(commented().trim_end()),
         ConfigCommand::Check(arguments) => {
             read(arguments)?;
             print::line("the configuration is good");

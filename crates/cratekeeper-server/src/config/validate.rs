@@ -13,6 +13,7 @@ use cratekeeper_tarballs::S3Options;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use super::clients;
 use super::file::{ConfigFile, Http, Log, Peer, Registry, Tarballs};
 use super::secret::Secret;
 use super::settings::{LogFormat, LogSettings, Settings, TarballSettings};
@@ -109,6 +110,8 @@ fn http(config: &ConfigFile, data_dir: &std::path::Path) -> anyhow::Result<HttpS
             "http.publish_deadline_seconds",
             http.publish_deadline_seconds,
         )?,
+        rate_limit: clients::rate_limit(http)?,
+        trusted_proxies: clients::trusted_proxies(http)?,
         spool_dir: data_dir.join("uploads"),
         request_timeout: seconds("http.request_timeout_seconds", http.request_timeout_seconds)?,
         body_idle_timeout: seconds(

@@ -10,6 +10,7 @@ use cratekeeper_domain::RequestId;
 use http::header::{WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::client_address::ClientAddress;
 use super::error;
 use super::limits::CLIENT_REQUEST_ID_CHARS_MAX;
 use crate::app::App;
@@ -37,7 +38,11 @@ pub(crate) async fn envelope(
 ) -> Response {
     let id = new_request_id();
     let asked_by = AskedBy::default();
-    let asked = Asked::new(&request, id, asked_by.clone());
+    let client = ClientAddress::of(&request, &app.settings.trusted_proxies);
+    let asked = Asked::new(&request, id, client, asked_by.clone());
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
+    }
     request.extensions_mut().insert(id);
     request.extensions_mut().insert(asked_by);
 
@@ -63,6 +68,7 @@ struct Asked {
     id: String,
     /// The client's own id for it.
     client_id: Option<String>,
+    client: Option<ClientAddress>,
     method: &'static str,
     route: String,
     started: Instant,
@@ -72,12 +78,13 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(request: &Request, id: RequestId, by: AskedBy) -> Asked {
+    fn new(request: &Request, id: RequestId, client: Option<ClientAddress>, by: AskedBy) -> Asked {
         metrics::gauge!("cratekeeper_http_requests_in_flight").increment(1.0);
         let route = request.extensions().get::<MatchedPath>();
         Asked {
             id: hex::encode(id.0),
             client_id: client_request_id(request.headers()),
+            client,
             method: method_label(request.method()),
             route: route.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned()),
             started: Instant::now(),
@@ -103,6 +110,7 @@ impl Drop for Asked {
         tracing::info!(
             request = self.id,
             client_request = self.client_id,
+            client = self.client.map(|client| tracing::field::display(client.0)),
             method = self.method,
             route = self.route,
             status,
