@@ -1,6 +1,8 @@
 //! One binary with all integration tests, a file per topic; the harness is the library of this package.
 
 mod chart;
+mod api_document;
+mod command_line;
 mod docs;
 mod hostile_input;
 mod hostile_tarballs;
@@ -11,6 +13,7 @@ mod membership;
 mod mistakes;
 mod object_store_away;
 mod plain_cargo;
+mod rate_limits;
 mod readers;
 mod rebuild;
 mod rolling;

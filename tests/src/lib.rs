@@ -17,6 +17,7 @@ mod ports;
 mod previous;
 mod process;
 mod public_registry;
+mod schema;
 mod scratch;
 mod tar_bytes;
 mod wait;
@@ -38,6 +39,7 @@ pub use process::Process;
 pub use public_registry::{
     LockedCrate, fetch_locked, locked_crates, manifest_of, public_index_line,
 };
+pub use schema::complaints;
 pub use scratch::{Scratch, figure};
 pub use tar_bytes::{Tar, gzip};
 pub use wait::{wait_for, wait_until};

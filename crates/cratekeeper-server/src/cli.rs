@@ -19,13 +19,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::api::Api;
-pub(crate) use self::api::client as probe_client;
+pub(crate) use self::api::{Unreachable, client as probe_client};
 use crate::dev;
 use crate::serve;
 
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed; 2 not understood; 3 the registry could not be reached; 70 a node stopped because Raft or the storage below it did.";
+
 /// A private cargo registry that stays up: replicated by Raft, tarballs in S3, no external database.
 #[derive(Debug, Parser)]
-#[command(name = "cratekeeper", version, propagate_version = true)]
+#[command(name = "cratekeeper", version, propagate_version = true, after_long_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -53,6 +55,9 @@ pub(crate) struct Global {
         value_name = "FILE"
     )]
     token_file: Option<PathBuf>,
+    /// PEM file with the authorities to trust instead of the system's, for a registry with a certificate of one's own.
+    #[arg(long, global = true, env = "CRATEKEEPER_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Tables to read, or the API's JSON as it is.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     output: Output,

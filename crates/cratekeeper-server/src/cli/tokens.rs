@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::expiry::Expiry;
+use super::expiry::{self, Expiry};
 use super::print::{cell, line, note, rows, table};
 
 /// What somebody who publishes needs.
@@ -102,6 +102,8 @@ fn list(tokens: &Value) {
         rows(tokens, "tokens").map(|token| {
             let state = if token["revoked"] == true {
                 "revoked"
+            } else if token["expires_at"].as_str().is_some_and(expiry::is_past) {
+                "expired"
             } else {
                 "active"
             };

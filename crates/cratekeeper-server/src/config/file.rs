@@ -239,6 +239,7 @@ pub(super) struct Tarballs {
     pub(super) path_style: bool,
     /// Default: the S3 client's own chain (environment, web identity, instance role).
     pub(super) access_key_id: Option<String>,
+    /// The secret that goes with it. Default: none.
     pub(super) secret_access_key: Option<Secret>,
     /// File that holds the secret access key. Default: none.
     pub(super) secret_access_key_file: Option<String>,

@@ -141,6 +141,7 @@ pub(crate) fn document() -> Value {
     for operation in operations(&mut document) {
         refusals(operation);
         credentials(operation);
+        plain_parameters(operation);
     }
     document
 }
@@ -341,6 +342,20 @@ fn refusals(operation: &mut Value) {
         if status != "401" || !open {
             let reference = format!("#/components/responses/{name}");
             responses.insert(status.to_owned(), json!({ "$ref": reference }));
+        }
+    }
+}
+
+/// A parameter is there or not; unlike a field it is never null.
+fn plain_parameters(operation: &mut Value) {
+    let parameters = operation.get_mut("parameters");
+    let parameters = parameters.and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        let Some(kind) = parameter.pointer_mut("/schema/type") else {
+            continue;
+        };
+        if let Some(first) = kind.as_array().and_then(|kinds| kinds.first()).cloned() {
+            *kind = first;
         }
     }
 }
