@@ -328,7 +328,7 @@ async fn crates(calls: &mut Calls) {
             .call_with("publish_version", publish, 200, frame, &[])
             .await;
     }
-    let nonsense = Some(Bytes::from_static(b"nonsense"));
+    let nonsense = Some(Bytes::from_static(b"\x02\0\0\0{}\0\0\0\0"));
     calls
         .call_with("publish_version", publish, 400, nonsense, &[])
         .await;

@@ -1,8 +1,6 @@
 //! Limits for each client: none unless asked for, and then readable in what cargo prints.
 
-use std::time::Instant;
-
-use cratekeeper_tests::{Client, Cluster, NO_TOKEN, Package, Setup, figure};
+use cratekeeper_tests::{Client, Cluster, NO_TOKEN, Package, Setup};
 use reqwest::Method;
 
 const CRATE: &str = "/index/ac/me/acme";
@@ -15,15 +13,10 @@ async fn nobody_is_limited_unless_the_operator_wants_it() {
         .publish(&Package::new("acme", "1.0.0"))
         .await
         .expect_ok("a publish");
-    let started = Instant::now();
-    for _ in 0..3000 {
+    // More than any burst that a limit has by default.
+    for _ in 0..1200 {
         admin.get(CRATE).await.expect_ok("an index file");
     }
-    let seconds = started.elapsed().as_secs_f64();
-    figure(
-        "index reads a second by one client, one after the other",
-        (3000.0 / seconds) as u64,
-    );
     assert!(
         !metrics(&cluster)
             .await

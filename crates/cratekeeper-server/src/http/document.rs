@@ -142,6 +142,7 @@ pub(crate) fn document() -> Value {
         refusals(operation);
         credentials(operation);
         plain_parameters(operation);
+        uploads(operation);
     }
     document
 }
@@ -357,6 +358,16 @@ fn plain_parameters(operation: &mut Value) {
         if let Some(first) = kind.as_array().and_then(|kinds| kinds.first()).cloned() {
             *kind = first;
         }
+    }
+}
+
+/// Bytes without a schema are all there is to an upload, so they cannot be left out.
+fn uploads(operation: &mut Value) {
+    let body = operation.get_mut("requestBody");
+    if let Some(body) =
+        body.filter(|body| body["content"].get("application/octet-stream").is_some())
+    {
+        body["required"] = json!(true);
     }
 }
 
