@@ -1,8 +1,10 @@
 //! One binary with all integration tests, a file per topic; the harness is the library of this package.
 
+mod api_document;
 mod backups;
 mod certificates;
 mod chart;
+mod command_line;
 mod docs;
 mod hostile_input;
 mod hostile_tarballs;
@@ -13,6 +15,7 @@ mod membership;
 mod mistakes;
 mod object_store_away;
 mod plain_cargo;
+mod rate_limits;
 mod readers;
 mod rebuild;
 mod rolling;

@@ -20,6 +20,7 @@ mod previous;
 mod process;
 mod promtool;
 mod public_registry;
+mod schema;
 mod scratch;
 mod tar_bytes;
 mod wait;
@@ -44,6 +45,7 @@ pub use promtool::promtool;
 pub use public_registry::{
     LockedCrate, fetch_locked, locked_crates, manifest_of, public_index_line,
 };
+pub use schema::complaints;
 pub use scratch::{Scratch, figure};
 pub use tar_bytes::{Tar, gzip};
 pub use wait::{wait_for, wait_until};

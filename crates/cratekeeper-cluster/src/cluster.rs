@@ -309,7 +309,7 @@ impl Cluster {
     fn folded_account(&self, login: &Login) -> Result<Option<Arc<Account>>, StorageError> {
         let folded = self.node.state.folded(&StreamId::Account(login.clone()))?;
         match &*folded.state {
-            StreamState::Account(account) => Ok(account.clone().map(Arc::new)),
+            StreamState::Account(account) => Ok(account.clone()),
             StreamState::Crate(_) | StreamState::Installation(_) => Ok(None),
         }
     }

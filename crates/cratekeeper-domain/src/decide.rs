@@ -47,7 +47,7 @@ impl View {
             .get(&StreamId::Account(login.clone()))?
             .as_ref()
         {
-            StreamState::Account(account) => account.as_ref(),
+            StreamState::Account(account) => account.as_deref(),
             _ => None,
         }
     }

@@ -1,5 +1,7 @@
 //! Streams: the events of one crate, one account or the installation itself, and the state they fold into.
 
+use std::sync::Arc;
+
 use crate::rejection::{invalid, shown};
 use crate::{Account, CanonicalName, Installation, Krate, Login, Recorded, Rejection};
 
@@ -44,7 +46,8 @@ impl StreamId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamState {
     Crate(Option<Krate>),
-    Account(Option<Account>),
+    /// Shared, because every request of the account looks at it.
+    Account(Option<Arc<Account>>),
     Installation(Option<Installation>),
 }
 
@@ -61,7 +64,11 @@ impl StreamState {
     pub fn fold(&mut self, recorded: &Recorded) {
         match self {
             StreamState::Crate(krate) => Krate::fold(krate, recorded),
-            StreamState::Account(account) => Account::fold(account, recorded),
+            StreamState::Account(account) => {
+                let mut own = account.take().map(Arc::unwrap_or_clone);
+                Account::fold(&mut own, recorded);
+                *account = own.map(Arc::new);
+            }
             StreamState::Installation(installation) => Installation::fold(installation, recorded),
         }
     }

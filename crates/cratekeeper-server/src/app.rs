@@ -1,11 +1,13 @@
 //! What the HTTP side works with: the cluster, the tarballs, the search index and the settings it obeys.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cratekeeper_cluster::Cluster;
 use cratekeeper_domain::Rules;
 use cratekeeper_tarballs::Tarballs;
+use ipnet::IpNet;
 
 pub(crate) use crate::http::router;
 use crate::search::Search;
@@ -26,6 +28,15 @@ pub(crate) enum ReadAccess {
     Authenticated,
 }
 
+/// What one token, or one address without a token, may ask of one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RateLimitSettings {
+    /// Requests a second, in the long run.
+    pub(crate) per_second: NonZeroU32,
+    /// Requests at once, after a pause.
+    pub(crate) burst: NonZeroU32,
+}
+
 /// All explicit, validated by the configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpSettings {
@@ -41,6 +52,10 @@ pub(crate) struct HttpSettings {
     pub(crate) publish_deadline: Duration,
     /// Tarballs being received are files here, on a disk with room for `publish_in_flight_max` of the largest.
     pub(crate) spool_dir: PathBuf,
+    /// `None`: nobody is limited.
+    pub(crate) rate_limit: Option<RateLimitSettings>,
+    /// Proxies whose word is believed about whom they were asked by.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// For every call but uploads, downloads and open event streams.
     pub(crate) request_timeout: Duration,
     /// How long a client may send nothing in the middle of a body.

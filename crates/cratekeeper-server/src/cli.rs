@@ -9,6 +9,7 @@ mod cluster;
 mod configuration;
 mod events;
 mod expiry;
+mod manual;
 mod ops;
 mod owners;
 pub(crate) mod print;
@@ -20,22 +21,20 @@ mod tokens;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::api::Api;
-pub(crate) use self::api::client as probe_client;
+pub(crate) use self::api::{Unreachable, client as probe_client};
 pub(crate) use self::backup_api::BackupApi;
 use crate::dev;
 use crate::observe::{self, LevelSwitch};
 use crate::serve;
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 refused, or it did not work; 2 the command line makes no sense;
-70 a node ended because Raft or the storage below it stopped, and may work when it is started again.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed; 2 not understood; 3 the registry could not be reached; 70 a node stopped because Raft or the storage below it did.";
 
 /// A private cargo registry that stays up: replicated by Raft, tarballs in S3, no external database.
 #[derive(Debug, Parser)]
-#[command(name = "cratekeeper", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "cratekeeper", version, propagate_version = true, after_long_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -63,9 +62,9 @@ pub(crate) struct Global {
         value_name = "FILE"
     )]
     token_file: Option<PathBuf>,
-    /// PEM file with the authorities to trust instead of this machine's, for a registry with a certificate of its own.
-    #[arg(long, global = true, env = "CRATEKEEPER_CA", value_name = "FILE")]
-    ca: Option<PathBuf>,
+    /// PEM file with the authorities to trust instead of the system's, for a registry with a certificate of one's own.
+    #[arg(long, global = true, env = "CRATEKEEPER_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Tables to read, or the API's JSON as it is.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -119,8 +118,16 @@ enum Command {
     /// Certificates for nodes, where nobody else issues them.
     #[command(subcommand)]
     Certs(certs::CertsCommand),
+    /// Print the description of the HTTP API, as OpenAPI 3.1; a running node has it at `/api/openapi.json`.
+    Openapi,
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write one for each command into a directory.
+    Man {
+        /// Write `cratekeeper.1`, `cratekeeper-serve.1` and so on here, instead of printing the first.
+        #[arg(long, value_name = "DIRECTORY")]
+        to: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -178,12 +185,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Certs(command) => certs::run(command),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "cratekeeper", &mut script);
-            print::line(String::from_utf8_lossy(&script).trim_end());
+        Command::Openapi => {
+            print::json(&crate::http::document());
             Ok(())
         }
+        Command::Completions { shell } => {
+            print::line(manual::completions(shell));
+            Ok(())
+        }
+        Command::Man { to } => manual::pages(to.as_deref()),
     }
 }
 

@@ -2,8 +2,10 @@
 //! values from then on. `file` documents every key, `settings` is what the rest of the server sees.
 
 mod backup;
+mod clients;
 mod file;
 mod layers;
+mod reference;
 mod secret;
 mod settings;
 mod show;
@@ -11,6 +13,7 @@ mod validate;
 
 pub(crate) use file::ConfigFile;
 pub(crate) use layers::{Sources, load, snippet};
+pub(crate) use reference::commented;
 pub(crate) use settings::{
     DrainSettings, LogFormat, LogSettings, RestoreSettings, Settings, StartSettings,
     TarballSettings,

@@ -21,6 +21,9 @@ use std::time::Duration;
 use clap::Parser;
 use cratekeeper_cluster::Failure;
 
+/// What scripts tell from a refusal, because trying again may help.
+const UNREACHABLE: u8 = 3;
+
 /// What the runtime may still have in its blocking threads when everything has stopped.
 const RUNTIME_GRACE: Duration = Duration::from_secs(2);
 
@@ -52,6 +55,9 @@ fn main() -> ExitCode {
 
 /// 2 is clap's, for a command line that makes no sense; 1 is for everything else that did not work.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<cli::Unreachable>() {
+        return ExitCode::from(UNREACHABLE);
+    }
     match error.downcast_ref::<Failure>() {
         Some(Failure::Broken(_)) => ExitCode::from(BROKEN),
         Some(Failure::Refused(_)) | None => ExitCode::FAILURE,

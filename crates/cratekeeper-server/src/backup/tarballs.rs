@@ -11,6 +11,7 @@ use cratekeeper_tarballs::Tarballs;
 use cratekeeper_wire::decode_record;
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Questions to the store under way at once.
 const AT_ONCE: usize = 16;
@@ -26,7 +27,9 @@ pub(crate) enum CheckTarballs {
     None,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What looking for tarballs came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[schema(as = CheckedTarballs)]
 pub(crate) struct Checked {
     /// Tarballs looked for.
     pub(crate) checked: u64,
@@ -35,7 +38,9 @@ pub(crate) struct Checked {
     pub(crate) next: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A version whose tarball is not there, or not whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = MissingTarball)]
 pub(crate) struct Missing {
     pub(crate) name: String,
     pub(crate) version: String,

@@ -14,6 +14,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the registry holds a write while the cluster elects a leader.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// Nobody answered at the registry's address.
+#[derive(Debug, thiserror::Error)]
+#[error("the registry at {server} cannot be reached{hint}")]
+pub(crate) struct Unreachable {
+    server: Url,
+    hint: &'static str,
+}
+
 pub(super) struct Api {
     client: reqwest::Client,
     server: Url,
@@ -25,7 +33,7 @@ impl Api {
     pub(super) fn new(global: &Global) -> anyhow::Result<Api> {
         let server = server_url(&global.server)?;
         Ok(Api {
-            client: client_trusting(&server, global.ca.as_deref())?,
+            client: api_client(&server, global.ca_file.as_deref())?,
             server,
             token: token(global.token_file.as_deref())?,
             output: global.output,
@@ -95,7 +103,7 @@ impl Api {
             .request_with(Method::GET, path, query)?
             .header("accept", "text/event-stream")
             .timeout(Duration::from_secs(u64::from(u32::MAX)));
-        accepted(self.answer(request).await?).await
+        accepted(self.answer(request).await?, &self.server).await
     }
 
     /// Sends `body` to a path below the registry's own URL.
@@ -178,16 +186,18 @@ impl Api {
             .send()
             .await
             .map_err(reqwest::Error::without_url)
-            .with_context(|| {
-                format!(
-                    "ask {} (another one: --server, or CRATEKEEPER_SERVER)",
-                    self.server
-                )
+            .map_err(|error| {
+                let unreachable = Unreachable {
+                    server: self.server.clone(),
+                    hint: hint(&error, &self.server),
+                };
+                anyhow::Error::new(error).context(unreachable)
             })
     }
 
     async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        let body = accepted(self.answer(request).await?).await?.bytes().await?;
+        let body = accepted(self.answer(request).await?, &self.server).await?;
+        let body = body.bytes().await?;
         if body.is_empty() {
             return Ok(Value::Null);
         }
@@ -201,7 +211,7 @@ impl Api {
 }
 
 /// The answer, unless it is a refusal.
-async fn accepted(answer: Response) -> anyhow::Result<Response> {
+async fn accepted(answer: Response, server: &Url) -> anyhow::Result<Response> {
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);
@@ -216,7 +226,7 @@ async fn accepted(answer: Response) -> anyhow::Result<Response> {
         ""
     };
     if sentences.is_empty() {
-        bail!("the registry answered {status}{hint}");
+        bail!("{server} answered {status}, and not as a registry does; is that its address?{hint}");
     }
     bail!("{}{hint}", sentences.join("\n"));
 }
@@ -238,13 +248,45 @@ fn server_url(text: &str) -> anyhow::Result<Url> {
     })
 }
 
-/// A proxy from the environment is not for this machine's own addresses.
-pub(crate) fn client(server: &Url) -> anyhow::Result<reqwest::Client> {
-    client_trusting(server, None)
+/// What may help where no answer came.
+fn hint(error: &reqwest::Error, server: &Url) -> &'static str {
+    let causes = crate::causes::with_causes(error);
+    if causes.contains("InvalidContentType") {
+        ", because it does not speak TLS there (write http:// instead of https://)"
+    } else if causes.contains("certificate") {
+        " safely (name the authority of its certificate with --ca-file, or CRATEKEEPER_CA_FILE)"
+    } else if error.is_timeout() {
+        " in time"
+    } else if server.port_or_known_default() == Some(8080) && server.host_str() == Some("127.0.0.1")
+    {
+        " (name yours with --server, or CRATEKEEPER_SERVER)"
+    } else {
+        ""
+    }
 }
 
-/// With `ca`, only what it has signed is trusted.
-fn client_trusting(server: &Url, ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
+/// For the registry at `server`; `ca_file` replaces the system's authorities.
+fn api_client(server: &Url, ca_file: Option<&Path>) -> anyhow::Result<reqwest::Client> {
+    let mut builder = base(server);
+    if let Some(file) = ca_file {
+        let pem = std::fs::read(file)
+            .with_context(|| format!("read the authorities in {}", file.display()))?;
+        let authorities = reqwest::Certificate::from_pem_bundle(&pem)
+            .ok()
+            .filter(|authorities| !authorities.is_empty());
+        let authorities = authorities
+            .with_context(|| format!("{} has no certificate in the PEM format", file.display()))?;
+        builder = builder.tls_certs_only(authorities);
+    }
+    builder.build().context("start the HTTP client")
+}
+
+/// A proxy from the environment is not for this machine's own addresses.
+pub(crate) fn client(server: &Url) -> anyhow::Result<reqwest::Client> {
+    base(server).build().context("start the HTTP client")
+}
+
+fn base(server: &Url) -> reqwest::ClientBuilder {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
@@ -263,19 +305,18 @@ fn client_trusting(server: &Url, ca: Option<&Path>) -> anyhow::Result<reqwest::C
     if server.scheme() == "http" {
         // Plain text needs no certificates, and an image may have none.
         builder = builder.tls_certs_only([]);
-    } else if let Some(ca) = ca {
-        let named = || format!("the authorities in `{}`, which --ca names", ca.display());
-        let bundle = std::fs::read(ca).with_context(named)?;
-        builder = builder
-            .tls_certs_only(reqwest::Certificate::from_pem_bundle(&bundle).with_context(named)?);
     }
-    builder.build().context("start the HTTP client")
+    builder
 }
 
 fn token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     if let Some(file) = file {
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("read the token file {}", file.display()))?;
+        let text = std::fs::read_to_string(file).with_context(|| {
+            format!(
+                "read the token file {} (--token-file, or CRATEKEEPER_TOKEN_FILE)",
+                file.display()
+            )
+        })?;
         return Ok(Some(text.trim().to_owned()));
     }
     let token = std::env::var("CRATEKEEPER_TOKEN").unwrap_or_default();

@@ -9,18 +9,23 @@ use cratekeeper_cluster::check_peer_certificate;
 use time::OffsetDateTime;
 
 use super::{ConfigurationArguments, Output, print};
-use crate::config::{ConfigFile, Settings, Sources, StartSettings, load, toml_text, validate};
+use crate::config::{
+    ConfigFile, Settings, Sources, StartSettings, commented, load, toml_text, validate,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Say what is wrong with a configuration and its certificates, or that nothing is.
     Check(ConfigurationArguments),
+    /// Print every key with its default and what it means, commented out, as the beginning of a configuration file.
+    Init,
     /// Print what file, environment and defaults come to, without secrets.
     Show(ConfigurationArguments),
 }
 
 pub(super) fn run(command: ConfigCommand, output: Output) -> anyhow::Result<()> {
     match command {
+        ConfigCommand::Init => print::line(commented().trim_end()),
         ConfigCommand::Check(arguments) => {
             let (_, settings) = read(arguments)?;
             let problems = certificates(&settings)?;

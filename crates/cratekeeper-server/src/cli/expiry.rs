@@ -43,6 +43,11 @@ impl FromStr for Expiry {
     }
 }
 
+/// Is this time of the registry's over?
+pub(super) fn is_past(text: &str) -> bool {
+    OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|at| at <= OffsetDateTime::now_utc())
+}
+
 /// A number above zero with `m`, `h`, `d` or `w`.
 fn duration(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;

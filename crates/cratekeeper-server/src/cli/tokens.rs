@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::api::Api;
-use super::expiry::Expiry;
+use super::expiry::{self, Expiry};
 use super::print::{cell, line, note, rows, table};
 use super::recover::{self, RecoverArguments};
 
@@ -109,6 +109,8 @@ fn list(tokens: &Value) {
         rows(tokens, "tokens").map(|token| {
             let state = if token["revoked"] == true {
                 "revoked"
+            } else if token["expires_at"].as_str().is_some_and(expiry::is_past) {
+                "expired"
             } else {
                 "active"
             };

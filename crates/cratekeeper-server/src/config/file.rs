@@ -86,6 +86,16 @@ pub(super) struct Http {
     pub(super) header_timeout_seconds: u64,
     /// Open connections; others wait to be accepted. Default 10000.
     pub(super) connections_max: usize,
+    /// Requests a second that one token, or one address without a token (an IPv6 network of 64 bits counts as one), may make
+    /// of this node, whatever it asks for; more are answered with 429. Default: no limit.
+    pub(super) rate_limit_per_second: Option<u32>,
+    /// Requests that it may make at once after a pause. A build makes two for each dependency it does not have yet.
+    /// Default: ten times `rate_limit_per_second`, but at least 1000.
+    pub(super) rate_limit_burst: Option<u32>,
+    /// Load balancers and proxies, as addresses or networks (`10.0.0.0/8`), whose `X-Forwarded-For` (or, where that is
+    /// missing, `Forwarded`) is believed, for the limit above and for the log. Default none: the peer of the connection counts.
+    #[serde(deserialize_with = "list")]
+    pub(super) trusted_proxies: Vec<String>,
 }
 
 impl Default for Http {
@@ -103,6 +113,9 @@ impl Default for Http {
             body_idle_timeout_seconds: 30,
             header_timeout_seconds: 75,
             connections_max: 10_000,
+            rate_limit_per_second: None,
+            rate_limit_burst: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -243,6 +256,7 @@ pub(super) struct Tarballs {
     pub(super) path_style: bool,
     /// Default: the S3 client's own chain (environment, web identity, instance role).
     pub(super) access_key_id: Option<String>,
+    /// The secret that goes with it. Default: none.
     pub(super) secret_access_key: Option<Secret>,
     /// File that holds the secret access key. Default: none.
     pub(super) secret_access_key_file: Option<String>,

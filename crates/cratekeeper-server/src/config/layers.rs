@@ -108,7 +108,7 @@ fn refuse_unknown_keys(merged: &Value) -> anyhow::Result<()> {
 }
 
 /// `section.key` for each key there is: what the defaults serialise to, so that this list cannot be forgotten.
-fn known_keys() -> Vec<String> {
+pub(super) fn known_keys() -> Vec<String> {
     let defaults = serde_json::to_value(ConfigFile::default())
         .expect("the configuration is plain data, which always serialises");
     let sections = defaults.as_object().into_iter().flatten();

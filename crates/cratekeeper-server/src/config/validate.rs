@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::backup::{backup, restore};
+use super::clients;
 use super::file::{ConfigFile, Http, Log, Peer, Registry, Tarballs};
 use super::secret::Secret;
 use super::settings::{LogFormat, LogSettings, Settings, TarballSettings};
@@ -114,6 +115,8 @@ fn http(config: &ConfigFile, data_dir: &std::path::Path) -> anyhow::Result<HttpS
             "http.publish_deadline_seconds",
             http.publish_deadline_seconds,
         )?,
+        rate_limit: clients::rate_limit(http)?,
+        trusted_proxies: clients::trusted_proxies(http)?,
         spool_dir: data_dir.join("uploads"),
         request_timeout: seconds("http.request_timeout_seconds", http.request_timeout_seconds)?,
         body_idle_timeout: seconds(

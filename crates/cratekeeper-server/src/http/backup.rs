@@ -13,8 +13,9 @@ use cratekeeper_wire::backup::frame_record;
 use futures::{Stream, stream};
 use http::Uri;
 use http::header::CONTENT_TYPE;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use utoipa::ToSchema;
 
 use super::caller::Admin;
 use super::error::ApiError;
@@ -33,26 +34,78 @@ impl BackupPlaces {
     }
 }
 
+/// Whose history this is, and where it stands on this node.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Position {
+    /// Of this node.
+    release: &'static str,
+    cluster: String,
+    history: String,
+    /// Of the newest event here.
+    sequence: u64,
+    /// Hex, of the chain there.
+    chain: String,
+    at: PositionAt,
+}
+
+/// The chain at the sequence that was asked for.
+#[derive(Serialize, ToSchema)]
+struct PositionAt {
+    sequence: u64,
+    /// Hex; null if the history here does not reach it.
+    chain: Option<String>,
+}
+
+/// See where the history stands.
+///
 /// Whose history this is, where it stands here, and its chain hash at the sequence `at`.
+#[utoipa::path(
+    get, path = "/api/v1/backup", operation_id = "get_backup_position", tag = "history",
+    params(("at" = Option<u64>, Query, description = "Sequence whose chain hash is asked for. Default 0.")),
+    responses(
+        (status = 200, description = "Cluster, history, sequence, chain.", body = Position),
+        (status = 400, description = "`at` is no number."),
+        (status = 403, description = "The token does not have the scope `admin`."),
+    ),
+    security(("token" = [])),
+)]
 pub(crate) async fn position(
     State(app): State<Arc<App>>,
     Admin(_): Admin,
     uri: Uri,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Position>, ApiError> {
     let at = number(uri.query(), "at")?.unwrap_or(0);
     let head = app.cluster.history()?;
     let chain_there = app.cluster.chain_hash_at(at)?;
-    Ok(Json(json!({
-        "release": env!("CARGO_PKG_VERSION"),
-        "cluster": head.cluster,
-        "history": head.history,
-        "sequence": head.sequence,
-        "chain": hex::encode(head.chain),
-        "at": { "sequence": at, "chain": chain_there.map(hex::encode) },
-    })))
+    Ok(Json(Position {
+        release: env!("CARGO_PKG_VERSION"),
+        cluster: head.cluster,
+        history: head.history,
+        sequence: head.sequence,
+        chain: hex::encode(head.chain),
+        at: PositionAt {
+            sequence: at,
+            chain: chain_there.map(hex::encode),
+        },
+    }))
 }
 
-/// The records behind `after` up to `until`: each with its length before it. A body that ends early was cut off.
+/// Read the history byte for byte.
+///
+/// The records behind `after` up to `until`, as stored: each with its length before it. A body that ends early was cut off.
+#[utoipa::path(
+    get, path = "/api/v1/backup/records", operation_id = "read_backup_records", tag = "history",
+    params(
+        ("after" = Option<u64>, Query, description = "Begin behind this sequence. Default 0, the beginning."),
+        ("until" = Option<u64>, Query, description = "End with this sequence. Default: the newest."),
+    ),
+    responses(
+        (status = 200, description = "Records, in order.", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 400, description = "`after` or `until` is no number."),
+        (status = 403, description = "The token does not have the scope `admin`."),
+    ),
+    security(("token" = [])),
+)]
 pub(crate) async fn records(
     State(app): State<Arc<App>>,
     Extension(places): Extension<BackupPlaces>,
@@ -110,7 +163,22 @@ fn stream_of(
     )
 }
 
+/// Look for tarballs.
+///
 /// Looks for the tarballs that some events behind `after` up to `until` name; `next` is where to go on.
+#[utoipa::path(
+    get, path = "/api/v1/backup/tarballs", operation_id = "check_backup_tarballs", tag = "history",
+    params(
+        ("after" = Option<u64>, Query, description = "Begin behind this sequence. Default 0, the beginning."),
+        ("until" = Option<u64>, Query, description = "End with this sequence. Default: the newest."),
+    ),
+    responses(
+        (status = 200, description = "What was found, what is missing, and where to go on.", body = Checked),
+        (status = 400, description = "`after` or `until` is no number."),
+        (status = 403, description = "The token does not have the scope `admin`."),
+    ),
+    security(("token" = [])),
+)]
 pub(crate) async fn tarballs(
     State(app): State<Arc<App>>,
     Admin(_): Admin,

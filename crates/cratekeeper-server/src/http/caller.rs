@@ -10,9 +10,9 @@ use cratekeeper_domain::{
     Account, Actor, Command, CrateName, Rejection, RejectionKind, RequestId, Scope, Token,
     TokenHash, TokenId, TokenText,
 };
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -185,6 +185,15 @@ impl FromRequestParts<Arc<App>> for Admin {
         caller.require(Scope::Admin, None)?;
         Ok(Admin(caller))
     }
+}
+
+/// The token shown in `headers`, if this node knows it and it is in force.
+pub(super) fn known_token(app: &App, headers: &HeaderMap) -> Option<TokenId> {
+    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let hash = token_in(text).ok()?.hash();
+    let presented = app.cluster.token(&hash).ok()??;
+    let in_force = presented.account.authenticate(&presented.token, now_ms());
+    in_force.is_ok().then_some(presented.token)
 }
 
 fn unauthenticated(sentence: impl Into<String>) -> Rejection {

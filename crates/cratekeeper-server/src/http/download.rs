@@ -12,10 +12,29 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::caller::Reader;
 use super::crates::{named, no_version};
+use super::document::VersionPath;
 use super::error::{ApiError, found, not_modified};
 use super::etag;
 use crate::app::{App, ReadAccess};
 
+/// Download a tarball.
+///
+/// The same bytes for ever, with their SHA-256 as the `etag`. Yanked versions can be downloaded, removed ones cannot. Never
+/// compressed once more.
+#[utoipa::path(
+    get, path = "/api/v1/crates/{name}/{version}/download", operation_id = "download_version", tag = "crates",
+    params(VersionPath, ("if-none-match" = Option<String>, Header, description = "`etag`s that the client holds.")),
+    responses(
+        (status = 200, description = "The `.crate` file: a gzip-compressed tar archive.", content_type = "application/gzip",
+            headers(("etag" = String, description = "The SHA-256 of the bytes, in hex and quotes."), ("content-length" = u64, description = "Bytes."))),
+        (status = 302, description = "The bytes are at `location`, without a token, for a limited time (where the operator set `tarballs.redirect_seconds`).",
+            headers(("location" = String, description = "A signed URL of the object store."))),
+        (status = 304, description = "What the client holds is current."),
+        (status = 403, description = "The token may not read."),
+        (status = 404, description = "There is no such crate or version."),
+    ),
+    security((), ("token" = [])),
+)]
 pub(crate) async fn download(
     State(app): State<Arc<App>>,
     _reader: Reader,

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
+use super::client_address::ClientAddress;
 use super::error;
 use super::limits::CLIENT_REQUEST_ID_CHARS_MAX;
 use super::measure::{Counted, Finished};
@@ -43,7 +44,11 @@ pub(crate) async fn envelope(
 ) -> Response {
     let id = new_request_id();
     let asked_by = AskedBy::default();
-    let mut asked = Asked::new(&request, id, asked_by.clone());
+    let client = ClientAddress::of(&request, &app.settings.trusted_proxies);
+    let mut asked = Asked::new(&request, id, client, asked_by.clone());
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
+    }
     request.extensions_mut().insert(id);
     request.extensions_mut().insert(asked_by);
     let span = asked.span(request.headers());
@@ -86,6 +91,7 @@ struct Asked {
     client_id: Option<String>,
     /// Of the trace it belongs to, if it is traced.
     trace_id: Option<String>,
+    client: Option<ClientAddress>,
     method: &'static str,
     route: Option<MatchedPath>,
     started: Instant,
@@ -97,12 +103,13 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(request: &Request, id: RequestId, by: AskedBy) -> Asked {
+    fn new(request: &Request, id: RequestId, client: Option<ClientAddress>, by: AskedBy) -> Asked {
         in_flight().increment(1.0);
         Asked {
             id: hex::encode(id.0),
             client_id: client_request_id(request.headers()),
             trace_id: None,
+            client,
             method: method_label(request.method()),
             route: request.extensions().get::<MatchedPath>().cloned(),
             started: Instant::now(),
@@ -161,6 +168,7 @@ impl Drop for Asked {
             request = self.id,
             client_request = self.client_id,
             trace_id = self.trace_id,
+            client = self.client.map(|client| tracing::field::display(client.0)),
             method = self.method,
             route = finished.route,
             status = finished.status,

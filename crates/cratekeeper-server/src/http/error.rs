@@ -25,6 +25,8 @@ use super::limits::RETRY_AFTER_SECONDS;
 pub(crate) struct ApiError {
     status: StatusCode,
     sentence: String,
+    /// When to come back, in seconds, where that is known.
+    retry_after: Option<u32>,
     /// Set where the trouble is ours: logged once, when the answer is written.
     fault: Option<Box<dyn Error + Send + Sync>>,
     /// What was asked for may have happened.
@@ -36,6 +38,7 @@ impl ApiError {
         ApiError {
             status,
             sentence: sentence.into(),
+            retry_after: None,
             fault: None,
             unknown: false,
         }
@@ -51,6 +54,14 @@ impl ApiError {
         ApiError::new(StatusCode::REQUEST_TIMEOUT, sentence)
     }
 
+    /// More than this client may ask; `seconds` from now it may again.
+    pub(crate) fn too_many(sentence: impl Into<String>, seconds: u32) -> ApiError {
+        ApiError {
+            retry_after: Some(seconds),
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, sentence)
+        }
+    }
+
     /// Not now; the same request may succeed in a moment, here or on another node.
     pub(crate) fn unavailable(sentence: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, sentence)
@@ -64,6 +75,7 @@ impl ApiError {
         ApiError {
             status: StatusCode::SERVICE_UNAVAILABLE,
             sentence: sentence.into(),
+            retry_after: None,
             fault: Some(fault.into()),
             unknown: false,
         }
@@ -77,6 +89,7 @@ impl ApiError {
         ApiError {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             sentence: sentence.into(),
+            retry_after: None,
             fault: Some(fault.into()),
             unknown: false,
         }
@@ -279,8 +292,13 @@ pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    let known = failure.and_then(|Failure(error)| error.retry_after);
+    let retry_after = known.or(match status {
+        StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_SECONDS),
+        _ => None,
+    });
+    if let Some(seconds) = retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     *response.body_mut() = Body::from(body);
     response

@@ -11,15 +11,16 @@ use cratekeeper_domain::Scope;
 use futures::{Stream, stream};
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName, Uri};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use super::caller::{Admin, Caller};
 use super::error::ApiError;
-use super::event_json::recorded_json;
+use super::event_json::ShownEvent;
 use super::limits::{EVENT_STREAM_BATCH, EVENT_STREAM_RECHECK, EVENT_STREAMS_MAX};
-use super::page::{limit, number};
+use super::page::{ListQuery, limit, number};
 use crate::app::App;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -34,6 +35,33 @@ impl StreamPlaces {
     }
 }
 
+/// One page of the history.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EventList {
+    events: Vec<ShownEvent>,
+    /// What to send as `after` for what follows; where nothing does yet, what was sent.
+    next: u64,
+}
+
+/// Read the history.
+///
+/// In order and without gaps. With `accept: text/event-stream` the answer stays open and goes on as things happen: each event
+/// has its sequence as `id`, its type as `event` and its JSON as `data`, with a comment now and then to show life. It ends when
+/// the node stops or the token does; take it up again with `last-event-id`. A node holds 64 such streams. Needs the scope `admin`.
+#[utoipa::path(
+    get, path = "/api/v1/events", operation_id = "list_events", tag = "history",
+    params(
+        ListQuery,
+        ("after" = Option<u64>, Query, description = "Begin behind this sequence. Default 0, the beginning."),
+        ("last-event-id" = Option<u64>, Header, description = "For a stream: begin behind this sequence, whatever `after` says."),
+    ),
+    responses(
+        (status = 200, description = "Events, in order.", content((EventList = "application/json"), (String = "text/event-stream"))),
+        (status = 400, description = "`limit` or `after` is no number."),
+        (status = 403, description = "The token does not have the scope `admin`."),
+    ),
+    security(("token" = [])),
+)]
 pub(crate) async fn events(
     State(app): State<Arc<App>>,
     Extension(places): Extension<StreamPlaces>,
@@ -56,11 +84,11 @@ pub(crate) async fn events(
         .into_response())
 }
 
-fn page(app: &App, after: u64, limit: usize) -> Result<Json<Value>, ApiError> {
+fn page(app: &App, after: u64, limit: usize) -> Result<Json<EventList>, ApiError> {
     let events = app.cluster.events(after, limit)?;
     let next = events.last().map_or(after, |last| last.sequence);
-    let events: Vec<Value> = events.iter().map(recorded_json).collect();
-    Ok(Json(json!({ "events": events, "next": next })))
+    let events = events.iter().map(ShownEvent::new).collect();
+    Ok(Json(EventList { events, next }))
 }
 
 fn stays_open(headers: &HeaderMap) -> bool {
@@ -133,13 +161,15 @@ impl Following {
         let ready: Vec<sse::Event> = events
             .iter()
             .map(|recorded| {
-                let shown = recorded_json(recorded);
+                let shown = ShownEvent::new(recorded);
                 sse::Event::default()
                     .id(recorded.sequence.to_string())
-                    .event(shown["type"].as_str().unwrap_or_default())
-                    .data(shown.to_string())
+                    .event(shown.kind())
+                    .json_data(shown)
             })
-            .collect();
+            .collect::<Result<_, _>>()
+            .inspect_err(|error| tracing::error!(%error, "an event stream broke off"))
+            .ok()?;
         self.ready = ready.into_iter();
         Some(())
     }

@@ -11,26 +11,70 @@ use cratekeeper_domain::limits::NAME_CHARS_MAX;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, Uri};
 use metrics::Counter;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::caller::Reader;
 use super::error::{ApiError, not_modified};
 use super::etag;
 use crate::app::{App, ReadAccess};
 
-/// `config.json`, which cargo fetches without condition, once a second while it publishes.
+/// Where cargo finds everything else.
+#[derive(Serialize, ToSchema)]
+#[schema(as = IndexConfig, example = json!({"dl": "https://crates.example.org/api/v1/crates", "api": "https://crates.example.org"}))]
+struct Config {
+    /// Downloads are at `{dl}/{crate}/{version}/download`.
+    dl: String,
+    /// Calls are at `{api}/api/v1/…`.
+    api: String,
+    /// True where everything needs a token; left out elsewhere.
+    #[serde(rename = "auth-required", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
+    auth_required: Option<bool>,
+}
+
+/// Where to find everything else.
+///
+/// cargo fetches it without condition, once a second while it publishes.
+#[utoipa::path(
+    get, path = "/index/config.json", operation_id = "get_index_config", tag = "index",
+    responses(
+        (status = 200, description = "The configuration of the index.", body = Config),
+        (status = 403, description = "The token may not read."),
+    ),
+    security((), ("token" = [])),
+)]
 pub(crate) async fn config(State(app): State<Arc<App>>, _reader: Reader) -> Response {
     let url = &app.settings.public_url;
-    let mut config = json!({ "dl": format!("{url}/api/v1/crates"), "api": url });
-    if app.settings.read_access == ReadAccess::Authenticated {
-        config["auth-required"] = json!(true);
-    }
+    let config = Config {
+        dl: format!("{url}/api/v1/crates"),
+        api: url.clone(),
+        auth_required: (app.settings.read_access == ReadAccess::Authenticated).then_some(true),
+    };
     let mut response = Json(config).into_response();
     freshness(&app, response.headers_mut());
     response
 }
 
-/// The index file of one crate: 200, 304 or 404.
+/// The index file of one crate.
+///
+/// One line of JSON for each version, in the order of publication, as the cargo reference describes it ("Index format").
+/// Send the `etag` back: no node answers with an older file than the one it names.
+#[utoipa::path(
+    get, path = "/index/{*path}", operation_id = "get_index_file", tag = "index",
+    params(
+        ("path" = String, Path, description = "The crate's place: `1/a`, `2/ab`, `3/a/abc`, `ab/cd/abcd…`, in lower case. It contains slashes.", example = "se/rd/serde"),
+        ("if-none-match" = Option<String>, Header, description = "`etag`s that the client holds."),
+    ),
+    responses(
+        (status = 200, description = "The file.", body = String, content_type = "text/plain",
+            headers(("etag" = String, description = "Changes with the file; the same on every node."))),
+        (status = 304, description = "What the client holds is current."),
+        (status = 403, description = "The token may not read."),
+        (status = 404, description = "There is no such crate, or the path is not where it would be."),
+    ),
+    security((), ("token" = [])),
+)]
 pub(crate) async fn file(
     State(app): State<Arc<App>>,
     _reader: Reader,

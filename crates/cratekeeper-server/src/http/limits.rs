@@ -49,6 +49,13 @@ pub(crate) const MEMBERSHIP_TIME_MAX: Duration = Duration::from_secs(120);
 /// A request id of the client's, kept in our log line beside ours.
 pub(crate) const CLIENT_REQUEST_ID_CHARS_MAX: usize = 64;
 
+/// Clients whose rate is counted apart; some 10 MB. Beyond it those without a token share one bucket.
+pub(crate) const RATE_LIMIT_KEYS_MAX: usize = 100_000;
+/// Requests between two looks for clients that can be forgotten: often enough to bound them, too seldom to be felt.
+pub(crate) const RATE_LIMIT_SWEEP_REQUESTS: u64 = 4096;
+/// cargo obeys no longer `retry-after`.
+pub(crate) const RATE_LIMIT_PAUSE_SECONDS_MAX: u32 = 10;
+
 /// Asking the leader whether a token unknown here exists: a few at once, briefly.
 pub(crate) const TOKEN_CONFIRMATIONS_MAX: usize = 8;
 pub(crate) const TOKEN_CONFIRMATION_TIME_MAX: Duration = Duration::from_secs(1);

@@ -9,15 +9,34 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::accounts::account_json;
+use super::accounts::ShownAccount;
 use super::caller::Caller;
 use super::error::ApiError;
-use super::tokens::token_json;
+use super::tokens::ShownToken;
 use crate::app::{App, ReadAccess};
 
 const PAGE: &str = include_str!("me.html");
 
+/// Who a token belongs to, and what it allows.
+#[derive(Serialize, ToSchema)]
+struct Me {
+    #[serde(flatten)]
+    account: ShownAccount,
+    token: ShownToken,
+}
+
+/// How to get a token, or who the caller is.
+///
+/// Without a token, or for a browser: a page with what to paste into cargo's configuration. With a token, or with
+/// `accept: application/json`: the caller's account and token. cargo names this page to whoever has no token.
+#[utoipa::path(
+    get, path = "/me", operation_id = "get_me", tag = "pages",
+    responses((status = 200, description = "The page, or the caller.", content((Me = "application/json"), (String = "text/html")))),
+    security((), ("token" = [])),
+)]
 pub(crate) async fn me(
     State(app): State<Arc<App>>,
     request: Request,
@@ -28,15 +47,23 @@ pub(crate) async fn me(
     }
     let caller = Caller::from_request_parts(&mut parts, &app).await?;
     let token = caller.authenticate()?;
-    let mut shown = account_json(&caller.account);
-    shown["token"] = token_json(&caller.account, token);
-    let mut response = Json(shown).into_response();
+    let mut response = Json(Me {
+        account: ShownAccount::new(&caller.account),
+        token: ShownToken::new(&caller.account, token),
+    })
+    .into_response();
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
+/// The start page.
+#[utoipa::path(
+    get, path = "/", operation_id = "get_start_page", tag = "pages",
+    responses((status = 200, description = "What to paste into cargo's configuration.", body = String, content_type = "text/html")),
+    security(()),
+)]
 pub(crate) async fn start(State(app): State<Arc<App>>) -> Response {
     page(&app)
 }

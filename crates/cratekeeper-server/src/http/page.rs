@@ -2,8 +2,18 @@
 
 use cratekeeper_domain::{Rejection, RejectionKind};
 use url::form_urlencoded;
+use utoipa::IntoParams;
 
 use super::limits::{LIST_ITEMS_DEFAULT, LIST_ITEMS_MAX};
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct ListQuery {
+    /// How many items of the list at most; more than 1000 is 1000. Default 100.
+    #[param(minimum = 1)]
+    limit: Option<u64>,
+}
 
 /// The last value of `key`, decoded.
 pub(crate) fn parameter(query: Option<&str>, key: &str) -> Option<String> {

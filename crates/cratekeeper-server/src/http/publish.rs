@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
+use utoipa::ToSchema;
 
 use super::body::Incoming;
 use super::caller::Caller;
@@ -41,15 +42,18 @@ impl PublishPlaces {
 }
 
 /// What cargo reads after a publish: it prints each of `other`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Published {
     warnings: Warnings,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Warnings {
-    invalid_categories: [String; 0],
-    invalid_badges: [String; 0],
+    /// Always empty.
+    invalid_categories: Vec<String>,
+    /// Always empty.
+    invalid_badges: Vec<String>,
+    /// Sentences.
     other: Vec<String>,
 }
 
@@ -60,6 +64,26 @@ struct Upload {
     place: OwnedSemaphorePermit,
 }
 
+/// Publish a version.
+///
+/// The body is a frame: the length of a JSON document as an unsigned 32-bit little-endian number, the document as cargo writes it
+/// (the cargo reference, "Publish"), the length of the tarball in the same form, the tarball (`.crate`), nothing after it. Name,
+/// version, dependencies and features are taken from the tarball's own Cargo.toml, and the document must agree with it. By
+/// default a tarball may have 100 MiB and the document 1 MiB. When the answer comes, every node that is ready shows the version.
+/// To publish the same bytes again is a success. Needs the scope `publish-new` for a new crate, `publish-update` for a new version.
+#[utoipa::path(
+    put, path = "/api/v1/crates/new", operation_id = "publish_version", tag = "crates",
+    request_body(content_type = "application/octet-stream", description = "The frame; cargo sends it without a content type."),
+    responses(
+        (status = 200, description = "It is published.", body = Published),
+        (status = 400, description = "Frame, document, tarball or manifest break a rule; the detail says which."),
+        (status = 403, description = "The token's scopes or patterns do not allow it, or the account does not own the crate."),
+        (status = 408, description = "The body stopped arriving."),
+        (status = 409, description = "The version exists with other bytes, or the name is too like that of another crate."),
+        (status = 413, description = "Document or tarball are larger than this registry takes."),
+    ),
+    security(("token" = [])),
+)]
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     Extension(places): Extension<PublishPlaces>,
@@ -131,8 +155,8 @@ async fn publish_one(
     })??;
     let executed = app.cluster.execute(request, deadline).await?;
     let warnings = Warnings {
-        invalid_categories: [],
-        invalid_badges: [],
+        invalid_categories: Vec::new(),
+        invalid_badges: Vec::new(),
         other: judged.warnings,
     };
     Ok((Published { warnings }, !executed.events.is_empty()))
