@@ -1,6 +1,8 @@
 //! One binary with all integration tests, a file per topic; the harness is the library of this package.
 
 mod chart;
+mod compose;
+mod containers;
 mod docs;
 mod hostile_input;
 mod hostile_tarballs;
@@ -12,10 +14,12 @@ mod mistakes;
 mod object_store_away;
 mod plain_cargo;
 mod readers;
+mod reads;
 mod rebuild;
 mod rolling;
 mod smoke;
 mod snapshots;
+mod systemd;
 mod tarballs_on_s3;
 mod tidy;
 mod traffic;

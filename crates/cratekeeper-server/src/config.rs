@@ -8,6 +8,8 @@ mod settings;
 mod show;
 mod validate;
 
+use std::fmt;
+
 pub(crate) use file::ConfigFile;
 pub(crate) use layers::{Sources, load, snippet};
 pub(crate) use settings::{
@@ -15,3 +17,13 @@ pub(crate) use settings::{
 };
 pub(crate) use show::{one_line, toml_text};
 pub(crate) use validate::validate;
+
+/// Heads every complaint about a configuration with which a node was to run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Misconfigured;
+
+impl fmt::Display for Misconfigured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the configuration is wrong")
+    }
+}

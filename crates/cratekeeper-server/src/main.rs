@@ -25,6 +25,9 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(2);
 /// Raft or the storage below it has stopped (`EX_SOFTWARE`): the node may work again when it is started again.
 const BROKEN: u8 = 70;
 
+/// The configuration is wrong (`EX_CONFIG`): trying again does not help.
+const MISCONFIGURED: u8 = 78;
+
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -50,6 +53,9 @@ fn main() -> ExitCode {
 
 /// 2 is clap's, for a command line that makes no sense; 1 is for everything else that did not work.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<config::Misconfigured>() {
+        return ExitCode::from(MISCONFIGURED);
+    }
     match error.downcast_ref::<Failure>() {
         Some(Failure::Broken(_)) => ExitCode::from(BROKEN),
         Some(Failure::Refused(_)) | None => ExitCode::FAILURE,

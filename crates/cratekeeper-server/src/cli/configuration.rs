@@ -1,9 +1,10 @@
 //! `cratekeeper config …`, and how every command that runs a node reads its configuration.
 
+use anyhow::Context;
 use clap::Subcommand;
 
 use super::{ConfigurationArguments, Output, print};
-use crate::config::{ConfigFile, Settings, Sources, load, toml_text, validate};
+use crate::config::{ConfigFile, Misconfigured, Settings, Sources, load, toml_text, validate};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -31,7 +32,7 @@ pub(super) fn run(command: ConfigCommand, output: Output) -> anyhow::Result<()> 
 }
 
 pub(super) fn read(arguments: ConfigurationArguments) -> anyhow::Result<(ConfigFile, Settings)> {
-    let config = load(&Sources::new(arguments.config, arguments.set))?;
-    let settings = validate(&config)?;
+    let config = load(&Sources::new(arguments.config, arguments.set)).context(Misconfigured)?;
+    let settings = validate(&config).context(Misconfigured)?;
     Ok((config, settings))
 }
