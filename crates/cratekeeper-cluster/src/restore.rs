@@ -287,7 +287,7 @@ fn go_on(replay: &mut Replay, restore: &Restore, founder: &Founder) -> Result<u6
         let StreamState::Account(account) = replay.stream(&stream).map_err(failed)? else {
             return Err(format!("the account `{login}` cannot be read"));
         };
-        let issued = issue_after_restore(account.as_ref(), login, token.clone(), *hash);
+        let issued = issue_after_restore(account.as_deref(), login, token.clone(), *hash);
         events.push(issued.map_err(|rejection| rejection.sentence)?);
     }
     let proposed = encode_append(&Append {

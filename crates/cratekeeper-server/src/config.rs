@@ -11,6 +11,8 @@ mod settings;
 mod show;
 mod validate;
 
+use std::fmt;
+
 pub(crate) use file::ConfigFile;
 pub(crate) use layers::{Sources, load, snippet};
 pub(crate) use reference::commented;
@@ -20,3 +22,13 @@ pub(crate) use settings::{
 };
 pub(crate) use show::{one_line, shared_hash, toml_text};
 pub(crate) use validate::{cluster_id, validate};
+
+/// Heads every complaint about a configuration with which a node was to run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Misconfigured;
+
+impl fmt::Display for Misconfigured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the configuration is wrong")
+    }
+}

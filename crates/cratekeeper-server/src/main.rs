@@ -30,6 +30,9 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(2);
 /// Raft or the storage below it has stopped (`EX_SOFTWARE`): the node may work again when it is started again.
 const BROKEN: u8 = 70;
 
+/// The configuration is wrong (`EX_CONFIG`): trying again does not help.
+const MISCONFIGURED: u8 = 78;
+
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<cli::Unreachable>() {
         return ExitCode::from(UNREACHABLE);
+    }
+    if error.is::<config::Misconfigured>() {
+        return ExitCode::from(MISCONFIGURED);
     }
     match error.downcast_ref::<Failure>() {
         Some(Failure::Broken(_)) => ExitCode::from(BROKEN),

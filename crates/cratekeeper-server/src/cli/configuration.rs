@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
 use cratekeeper_cluster::certificates::CertificateFacts;
 use cratekeeper_cluster::check_peer_certificate;
@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 
 use super::{ConfigurationArguments, Output, print};
 use crate::config::{
-    ConfigFile, Settings, Sources, StartSettings, commented, load, toml_text, validate,
+    ConfigFile, Misconfigured, Settings, Sources, StartSettings, commented, load, toml_text,
+    validate,
 };
 
 #[derive(Debug, Subcommand)]
@@ -84,7 +85,7 @@ fn describe(key: &str, file: &Path, facts: &CertificateFacts) {
 }
 
 pub(super) fn read(arguments: ConfigurationArguments) -> anyhow::Result<(ConfigFile, Settings)> {
-    let config = load(&Sources::new(arguments.config, arguments.set))?;
-    let settings = validate(&config)?;
+    let config = load(&Sources::new(arguments.config, arguments.set)).context(Misconfigured)?;
+    let settings = validate(&config).context(Misconfigured)?;
     Ok((config, settings))
 }
