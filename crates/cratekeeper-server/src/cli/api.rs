@@ -109,7 +109,7 @@ impl Api {
     /// Sends `body` to a path below the registry's own URL.
     pub(super) async fn put_bytes(&self, path: &[&str], body: Vec<u8>) -> anyhow::Result<()> {
         let request = self.request_at(Method::PUT, path, &[])?.body(body);
-        accepted(self.answer(request).await?).await?;
+        accepted(self.answer(request).await?, &self.server).await?;
         Ok(())
     }
 
@@ -132,7 +132,11 @@ impl Api {
                 .map_err(reqwest::Error::without_url)
                 .with_context(|| format!("ask {}", place.authority()))?;
         }
-        Ok(accepted(answer).await?.bytes().await?.to_vec())
+        Ok(accepted(answer, &self.server)
+            .await?
+            .bytes()
+            .await?
+            .to_vec())
     }
 
     /// The answer's body as it comes, however long it takes.
@@ -144,7 +148,7 @@ impl Api {
         let request = self
             .request_with(Method::GET, path, query)?
             .timeout(Duration::from_secs(u64::from(u32::MAX)));
-        accepted(self.answer(request).await?).await
+        accepted(self.answer(request).await?, &self.server).await
     }
 
     fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {

@@ -41,8 +41,8 @@ pub(super) struct RestoreArguments {
 }
 
 pub(super) async fn run(arguments: RestoreArguments, output: Output) -> anyhow::Result<()> {
-    let (_, settings) = configuration::read(arguments.configuration)?;
-    crate::observe::install_logs(&settings.log)?;
+    let (config, settings) = configuration::read(arguments.configuration)?;
+    let observed = crate::observe::install(&config, &settings)?;
     let until = match (arguments.until_sequence, arguments.until_time) {
         (Some(sequence), _) => Until::Sequence(sequence),
         (None, Some(time)) => Until::Time(time),
@@ -95,6 +95,7 @@ pub(super) async fn run(arguments: RestoreArguments, output: Output) -> anyhow::
             ));
         }
     }
+    observed.stop().await;
     Ok(())
 }
 

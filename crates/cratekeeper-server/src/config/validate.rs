@@ -2,6 +2,8 @@
 
 mod cluster;
 
+pub(crate) use cluster::cluster_id;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;

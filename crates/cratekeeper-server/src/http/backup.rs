@@ -71,7 +71,7 @@ struct PositionAt {
 )]
 pub(crate) async fn position(
     State(app): State<Arc<App>>,
-    Admin(_): Admin,
+    _admin: Admin,
     uri: Uri,
 ) -> Result<Json<Position>, ApiError> {
     let at = number(uri.query(), "at")?.unwrap_or(0);
@@ -109,7 +109,7 @@ pub(crate) async fn position(
 pub(crate) async fn records(
     State(app): State<Arc<App>>,
     Extension(places): Extension<BackupPlaces>,
-    Admin(_): Admin,
+    _admin: Admin,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let after = number(uri.query(), "after")?.unwrap_or(0);
@@ -181,7 +181,7 @@ fn stream_of(
 )]
 pub(crate) async fn tarballs(
     State(app): State<Arc<App>>,
-    Admin(_): Admin,
+    _admin: Admin,
     uri: Uri,
 ) -> Result<Json<Checked>, ApiError> {
     let after = number(uri.query(), "after")?.unwrap_or(0);
