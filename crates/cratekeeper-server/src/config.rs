@@ -21,7 +21,8 @@ pub(crate) use settings::{
     TarballSettings,
 };
 pub(crate) use show::{one_line, shared_hash, toml_text};
-pub(crate) use validate::{cluster_id, validate};
+pub(crate) use validate::cluster::cluster_id;
+pub(crate) use validate::validate;
 
 /// Heads every complaint about a configuration with which a node was to run.
 #[derive(Debug, Clone, Copy)]

@@ -25,7 +25,7 @@ use super::server::bind;
 use super::tls::{PeerCertificates, check_peer_certificate, read};
 use crate::cluster_tests::{Place, create_account, until};
 use crate::raft::types::Member;
-use crate::{Cluster, NodeOptions, PeerTls};
+use crate::{Cluster, Failure, NodeOptions, NodeRole, PeerTls};
 
 const SERVER: &str = "127.0.0.2";
 const CLIENT: &str = "127.0.0.3";
@@ -144,6 +144,7 @@ async fn serve(tls: Option<Arc<PeerCertificates>>) -> Served {
         incarnation: "volume".into(),
         name: "served".into(),
         state_format: 1,
+        feature_level_max: 2,
         incoming: PathBuf::new(),
         applied,
         invite: Arc::new(|_| Ok(())),
@@ -416,6 +417,7 @@ async fn pair() -> Pair {
             address: place.addresses[0].clone(),
             incarnation: volume(0),
             name: "node-0".into(),
+            role: NodeRole::Voter,
         },
         second: Identity {
             cluster: "of-tests".into(),
@@ -514,7 +516,7 @@ async fn whoever_was_removed_is_refused_on_every_call_and_does_not_come_back_by_
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let second = pair.nodes.pop().unwrap();
-    assert!(second.failed().await.starts_with("this node was removed"));
+    assert!(matches!(second.failed().await, Failure::Refused(_)));
     second.shutdown().await;
 
     for refused in pair.calls_as_the_second(&[CLIENT]).await {
@@ -531,7 +533,8 @@ async fn whoever_was_removed_is_refused_on_every_call_and_does_not_come_back_by_
         name: "node-1".into(),
         address: format!("{CLIENT}:8081"),
         state_format: crate::store::STATE_FORMAT,
-        release: String::new(),
+        feature_level_max: Some(2),
+        ..pb::JoinRequest::default()
     };
     let dialer = Dialer::new(Some(files.load(CLIENT)));
     let answer = dialer

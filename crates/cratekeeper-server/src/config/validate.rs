@@ -1,8 +1,6 @@
 //! Judges a configuration once. Every complaint names the key, the value and what would be right.
 
-mod cluster;
-
-pub(crate) use cluster::cluster_id;
+pub(crate) mod cluster;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
