@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
 use crate::binary::cratekeeper;
+use crate::certificates::CertificateFiles;
 use crate::client::{Client, NO_TOKEN};
 use crate::ports::free_port;
 use crate::process::Process;
@@ -28,6 +29,8 @@ pub struct Node {
     settings: Table,
     config: PathBuf,
     log: PathBuf,
+    /// Whom its clients trust (PEM); set together with `http.tls_certificate`.
+    pub authorities: Option<String>,
     process: Option<Process>,
     /// `None`: the one under test.
     pub(crate) binary: Option<PathBuf>,
@@ -54,6 +57,7 @@ impl Node {
             settings: settings.clone(),
             config: scratch.path().join(format!("{name}.toml")),
             log: scratch.log(name),
+            authorities: None,
             process: None,
             binary: None,
         };
@@ -160,11 +164,57 @@ impl Node {
     }
 
     pub fn client(&self, token: &str) -> Client {
-        Client::new(&self.url(), token)
+        match &self.authorities {
+            Some(authorities) => Client::trusting(&self.url(), token, authorities),
+            None => Client::new(&self.url(), token),
+        }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.http)
+        let scheme = if self.authorities.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.http)
+    }
+
+    /// Moves its peer port to another address of this machine, before it starts.
+    pub fn listen_to_peers_at(&mut self, ip: std::net::IpAddr) {
+        self.peer.set_ip(ip);
+        self.set("peer.listen", self.peer.to_string());
+        self.set("peer.advertise", self.peer.to_string());
+    }
+
+    /// Serves its public port with these files, to clients that trust `authorities` (PEM).
+    pub fn secure(&mut self, files: &CertificateFiles, authorities: &str) {
+        self.authorities = Some(authorities.to_owned());
+        self.set(
+            "http.tls_certificate",
+            files.certificate.display().to_string(),
+        );
+        self.set("http.tls_key", files.key.display().to_string());
+    }
+
+    /// Speaks to peers with these files.
+    pub fn secure_peers(&mut self, files: &CertificateFiles) {
+        self.set("peer.insecure", false);
+        self.set(
+            "peer.tls_certificate",
+            files.certificate.display().to_string(),
+        );
+        self.set("peer.tls_key", files.key.display().to_string());
+        self.set("peer.tls_ca", files.ca.display().to_string());
+    }
+
+    /// One line of `/metrics`, by its name with labels; nothing if it is not there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let ops = Client::new(&format!("http://{}", self.ops), NO_TOKEN);
+        let text = ops.get("/metrics").await.text();
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     /// Does `/readyz` say yes?

@@ -205,6 +205,8 @@ impl Node {
                 "it runs release {release}, which would make a voter of a reader; upgrade it first"
             )));
         }
+        // From here on whoever shows another cluster's certificate is refused, the leader of this one as well.
+        self.dialer.belong_to(&cluster)?;
         // Before anything is asked of the cluster: a node that cannot reach its tarballs must not become a member.
         (self.options.check_store)(cluster).await?;
         let join = pb::JoinRequest {

@@ -72,12 +72,17 @@ pub enum NodeRole {
     Reader,
 }
 
-/// Files are read at start; both sides show a certificate signed by `ca`.
+/// PEM files, read at start and again when they change. Both sides of every connection show a certificate that `ca` has signed,
+/// for the host of the node's peer address.
 #[derive(Debug, Clone)]
 pub struct PeerTls {
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// One authority or several: a bundle while one takes the place of another.
     pub ca: PathBuf,
+    /// Certificates must name the cluster, as a URI `cratekeeper://<cluster id>`. One that names clusters must name this one in
+    /// any case.
+    pub require_cluster: bool,
 }
 
 #[derive(Debug, Clone)]

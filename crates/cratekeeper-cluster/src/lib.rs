@@ -5,6 +5,7 @@ mod admission;
 mod admitting;
 mod api;
 mod causes;
+pub mod certificates;
 mod cluster;
 #[cfg(test)]
 mod cluster_tests;
@@ -28,6 +29,7 @@ mod tasks;
 
 pub use api::*;
 pub use cluster::{Cluster, rebuild};
+pub use peer::check_peer_certificate;
 
 /// As nodes tell each other.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");

@@ -127,6 +127,7 @@ async fn look_after_membership(node: Arc<Node>) {
         if tick.is_multiple_of(COMPARE_EVERY) {
             node.compare_history().await;
         }
+        node.ask_whether_removed().await;
         if node.was_removed().await {
             node.note_removal();
             return;

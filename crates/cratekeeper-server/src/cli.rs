@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api;
+mod certs;
 mod cluster;
 mod configuration;
 mod events;
@@ -52,6 +53,9 @@ pub(crate) struct Global {
         value_name = "FILE"
     )]
     token_file: Option<PathBuf>,
+    /// PEM file with the authorities to trust instead of this machine's, for a registry with a certificate of its own.
+    #[arg(long, global = true, env = "CRATEKEEPER_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Tables to read, or the API's JSON as it is.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -95,6 +99,9 @@ enum Command {
     /// The configuration of a node.
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
+    /// Certificates for nodes, where nobody else issues them.
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -135,6 +142,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Healthcheck(arguments) => ops::healthcheck(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments, global.output).await,
         Command::Config(command) => configuration::run(command, global.output),
+        Command::Certs(command) => certs::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "cratekeeper", &mut script);

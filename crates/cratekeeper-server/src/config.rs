@@ -14,4 +14,5 @@ pub(crate) use settings::{
     DrainSettings, LogFormat, LogSettings, Settings, StartSettings, TarballSettings,
 };
 pub(crate) use show::{one_line, toml_text};
+pub(crate) use validate::cluster::cluster_id;
 pub(crate) use validate::validate;

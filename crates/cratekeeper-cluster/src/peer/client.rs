@@ -173,9 +173,10 @@ impl RaftNetworkV2<TypeConfig> for PeerTarget {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
+            let trust = self.network.dialer.trust();
             let (client, stamp) = self.client(Purpose::Append)?;
             let connection = self.network.peers.connect(self.node);
-            let results = append::open(client, &stamp, input, connection).await?;
+            let results = append::open(client, &stamp, input, connection, trust).await?;
             Ok(results as BoxStream<'s, _>)
         })
     }

@@ -89,7 +89,10 @@ impl PeerNetwork {
         let call = client.status(stamped(&stamp, question));
         match within(deadline + GRACE, call).await {
             Ok(reply) => Ok(status_from_pb(reply, self.identity.node)),
-            Err(status) => Err(describe(&status)),
+            Err(status) => {
+                self.note_refusal(&status);
+                Err(describe(&status))
+            }
         }
     }
 

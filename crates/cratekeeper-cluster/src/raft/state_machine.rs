@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use cratekeeper_domain::StreamId;
 use cratekeeper_wire::decode_append;
+use cratekeeper_wire::pb::peer as pb;
 use cratekeeper_wire::pb::state::Head;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -15,10 +16,13 @@ use openraft::{EntryPayload, OptionalSend};
 use prost::Message;
 
 use super::convert;
-use super::types::{Applied, Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{
+    Applied, Entry, LogId, Membership, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
+};
 use crate::snapshot::{SnapshotBuilder, SnapshotDirectory, Snapshots};
 use crate::store::{
     Appended, Family, META_APPLIED, META_MEMBERSHIP, Staged, State, StorageError, append,
+    removed_node,
 };
 
 /// One write holds at most this many entries and roughly this many bytes of proposals.
@@ -84,6 +88,7 @@ fn apply_entry(
     match &entry.payload {
         EntryPayload::Blank => Ok(Applied::Nothing),
         EntryPayload::Membership(membership) => {
+            note_removed(staged, membership)?;
             let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
             staged.put(
                 Family::Meta,
@@ -109,6 +114,21 @@ fn apply_entry(
             }
         }
     }
+}
+
+/// Node ids are never used again, so whoever leaves the membership is out for ever, whatever certificate it has.
+fn note_removed(staged: &mut Staged<'_>, next: &Membership) -> Result<(), StorageError> {
+    let Some(before) = staged.get_message::<pb::StoredMembership>(Family::Meta, META_MEMBERSHIP)?
+    else {
+        return Ok(());
+    };
+    let before = before.membership.unwrap_or_default();
+    for member in before.members {
+        if next.get_node(&member.node).is_none() {
+            staged.put(Family::Meta, &removed_node(member.node), Vec::new());
+        }
+    }
+    Ok(())
 }
 
 /// The canonical name, if it is a crate's stream.

@@ -16,7 +16,7 @@ mod state;
 
 pub(crate) use append::{Appended, append};
 pub(crate) use database::{BACKGROUND_ERRORS, Database, STATE_FORMAT, StorageError};
-pub(crate) use families::{Family, META_APPLIED, META_MEMBERSHIP};
+pub(crate) use families::{Family, META_APPLIED, META_MEMBERSHIP, removed_node};
 pub(crate) use generation::{sync_directory, sync_tree, write_durably};
 pub(crate) use rebuild::rebuild;
 pub(crate) use staged::Staged;

@@ -25,7 +25,7 @@ impl Api {
     pub(super) fn new(global: &Global) -> anyhow::Result<Api> {
         let server = server_url(&global.server)?;
         Ok(Api {
-            client: client(&server)?,
+            client: client_trusting(&server, global.ca.as_deref())?,
             server,
             token: token(global.token_file.as_deref())?,
             output: global.output,
@@ -228,6 +228,11 @@ fn server_url(text: &str) -> anyhow::Result<Url> {
 
 /// A proxy from the environment is not for this machine's own addresses.
 pub(crate) fn client(server: &Url) -> anyhow::Result<reqwest::Client> {
+    client_trusting(server, None)
+}
+
+/// With `ca`, only what it has signed is trusted.
+fn client_trusting(server: &Url, ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
@@ -246,6 +251,11 @@ pub(crate) fn client(server: &Url) -> anyhow::Result<reqwest::Client> {
     if server.scheme() == "http" {
         // Plain text needs no certificates, and an image may have none.
         builder = builder.tls_certs_only([]);
+    } else if let Some(ca) = ca {
+        let named = || format!("the authorities in `{}`, which --ca names", ca.display());
+        let bundle = std::fs::read(ca).with_context(named)?;
+        builder = builder
+            .tls_certs_only(reqwest::Certificate::from_pem_bundle(&bundle).with_context(named)?);
     }
     builder.build().context("start the HTTP client")
 }

@@ -63,7 +63,8 @@ pub(super) struct Http {
     /// Where clients reach the registry (`https://crates.example.org`); the same on every node, because it ends up in
     /// `Cargo.lock` files and in published manifests. Required.
     pub(super) public_url: Option<String>,
-    /// PEM file with the certificate chain; with `tls_key` it turns TLS (and HTTP/2) on. Default: none.
+    /// PEM file with the certificate chain; with `tls_key` it turns TLS (and HTTP/2) on. Both are read again when they change.
+    /// Default: none.
     pub(super) tls_certificate: Option<String>,
     /// PEM file with the private key. Default: none.
     pub(super) tls_key: Option<String>,
@@ -114,12 +115,17 @@ pub(super) struct Peer {
     /// `host:port` at which the other nodes reach this one; a stable name, not an address that changes. Default: the host
     /// name with the port of `listen`.
     pub(super) advertise: Option<String>,
-    /// PEM file with this node's certificate chain, for both directions. Default: none.
+    /// PEM file with this node's certificate chain, for both directions (serverAuth and clientAuth), for the host of
+    /// `advertise`. Like the other two it is read again when it changes. Default: none.
     pub(super) tls_certificate: Option<String>,
     /// PEM file with its private key. Default: none.
     pub(super) tls_key: Option<String>,
-    /// PEM file with the authority that signed every node's certificate. Default: none.
+    /// PEM file with the authority that signed every node's certificate, or several while one takes the place of another.
+    /// Default: none.
     pub(super) tls_ca: Option<String>,
+    /// Whether a node's certificate must name the cluster, as a URI `cratekeeper://<cluster.id>` among its alternative names.
+    /// One that names clusters must name this one in any case. Default false.
+    pub(super) require_cluster_in_certificate: bool,
     /// Allows plain text between nodes on an address others can reach. Default false.
     pub(super) insecure: bool,
 }
@@ -132,6 +138,7 @@ impl Default for Peer {
             tls_certificate: None,
             tls_key: None,
             tls_ca: None,
+            require_cluster_in_certificate: false,
             insecure: false,
         }
     }

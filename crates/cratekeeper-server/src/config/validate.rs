@@ -1,6 +1,6 @@
 //! Judges a configuration once. Every complaint names the key, the value and what would be right.
 
-mod cluster;
+pub(crate) mod cluster;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -201,8 +201,13 @@ fn peer_tls(peer: &Peer, listen: SocketAddr) -> anyhow::Result<Option<PeerTls>> 
             certificate: certificate.into(),
             key: key.into(),
             ca: ca.into(),
+            require_cluster: peer.require_cluster_in_certificate,
         })),
         (None, None, None) => {
+            ensure!(
+                !peer.require_cluster_in_certificate,
+                "peer.require_cluster_in_certificate is true, but nodes would talk in plain text: set peer.tls_certificate, peer.tls_key and peer.tls_ca"
+            );
             ensure!(
                 peer.insecure || listen.ip().is_loopback(),
                 "nodes would talk in plain text on {listen}: set peer.tls_certificate, peer.tls_key and peer.tls_ca, or peer.insecure = true if only the nodes can reach that network"
@@ -364,6 +369,8 @@ mod tests {
             refused(&["http.public_url=crates.example.org"]),
             refused(&["http.tls_key=/k"]),
             refused(&["http.publish_deadline_seconds=0"]),
+            refused(&["peer.require_cluster_in_certificate=true"]),
+            refused(&["peer.tls_certificate=/c", "peer.tls_key=/k"]),
             refused(&["cluster.id=Example!"]),
             refused(&["cluster.start=begin"]),
             refused(&["cluster.start=ordinal", "node.name=north"]),
@@ -386,6 +393,8 @@ mod tests {
         http.public_url is `crates.example.org`; write an http or https URL without query, such as `https://crates.example.org`
         http.tls_certificate and http.tls_key go together; set both or neither
         http.publish_deadline_seconds is 0; write 1 to 604800 seconds
+        peer.require_cluster_in_certificate is true, but nodes would talk in plain text: set peer.tls_certificate, peer.tls_key and peer.tls_ca
+        peer.tls_certificate, peer.tls_key and peer.tls_ca go together; set all or none
         cluster.id is `Example!`; write 1 to 64 of `a-z 0-9 - _ .`
         cluster.start is `begin`; write `found`, `join` or `ordinal`
         cluster.start is `ordinal`, but the name of this node, `north`, does not end in a number such as `-0`; set node.name, or use `found` and `join`

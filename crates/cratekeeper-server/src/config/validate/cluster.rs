@@ -99,7 +99,7 @@ fn join(cluster: &Cluster, id: Option<&str>) -> anyhow::Result<StartSettings> {
     })
 }
 
-fn cluster_id(id: Option<&str>) -> anyhow::Result<String> {
+pub(crate) fn cluster_id(id: Option<&str>) -> anyhow::Result<String> {
     let Some(id) = id else {
         bail!(
             "cluster.id is not set; to found a cluster, choose a name for it once and keep it (a UUID is a good one)"
