@@ -1,5 +1,6 @@
 //! One binary with all integration tests, a file per topic; the harness is the library of this package.
 
+mod backups;
 mod chart;
 mod docs;
 mod hostile_input;

@@ -20,14 +20,21 @@ mod raft;
 mod raft_thread;
 mod readiness;
 mod reading;
+mod restore;
+#[cfg(test)]
+mod restore_tests;
 mod snapshot;
 mod starting;
 mod status;
+mod stopped;
 mod store;
 mod tasks;
 
 pub use api::*;
 pub use cluster::{Cluster, rebuild};
+pub use restore::{has_node, restore};
+pub use stopped::StoppedNode;
+pub use store::{Replay, ReplayError};
 
 /// As nodes tell each other.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");

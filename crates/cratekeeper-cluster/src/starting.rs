@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ExecuteError, Failure, MembershipError, NodeOptions, StartError};
+use crate::api::{ExecuteError, Failure, MembershipError, NodeOptions, Start, StartError};
 use crate::features;
 use crate::membership::REMOVED;
 use crate::node::{Member, Node, storage};
@@ -24,6 +24,7 @@ use crate::peer::{
 };
 use crate::raft::log_store::LogStore;
 use crate::raft_thread::RaftThread;
+use crate::restore::check_unfinished;
 use crate::store::{STATE_FORMAT, State};
 
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(600);
@@ -40,6 +41,12 @@ impl Node {
         let thread =
             RaftThread::start().map_err(|error| storage("start the Raft runtime", error))?;
         let file = open_volume(&options.data_dir)?;
+        let founds = matches!(options.start, Start::Found { .. });
+        check_unfinished(
+            &options.data_dir,
+            &file,
+            founds && options.restore.is_some(),
+        )?;
         let tls = options
             .tls
             .as_ref()
@@ -236,7 +243,7 @@ fn accept_invitations(invitations: &watch::Sender<Option<Invitation>>) -> peer::
 }
 
 /// A volume that was a node and has lost a part is not mended: the rest of the cluster still has what it had.
-fn open_volume(data_dir: &Path) -> Result<NodeFile, StartError> {
+pub(crate) fn open_volume(data_dir: &Path) -> Result<NodeFile, StartError> {
     std::fs::create_dir_all(data_dir).map_err(|error| {
         storage(
             &format!("create the data directory {}", data_dir.display()),

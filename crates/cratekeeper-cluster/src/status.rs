@@ -8,7 +8,7 @@ use cratekeeper_domain::{StreamId, StreamState};
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::Instant;
 
-use crate::api::{ClusterStatus, MemberRole, MemberStatus, NodeRole, ReadError};
+use crate::api::{ClusterStatus, HistoryHead, MemberRole, MemberStatus, NodeRole, ReadError};
 use crate::node::{Member, Node};
 use crate::store::StorageError;
 
@@ -56,6 +56,19 @@ impl Node {
             snapshot: metrics.snapshot.map(|id| id.index),
             purged: metrics.purged.map(|id| id.index),
             members: self.members_here(member),
+        })
+    }
+
+    /// See `Cluster::history`.
+    pub(crate) fn history_here(&self) -> Result<HistoryHead, ReadError> {
+        let member = self.member().ok_or(ReadError::NotReady)?;
+        let head = self.state.live().head()?;
+        let (history, _) = self.installation()?;
+        Ok(HistoryHead {
+            cluster: member.identity.cluster.clone(),
+            history,
+            sequence: head.sequence,
+            chain: head.chain.as_ref().try_into().unwrap_or_default(),
         })
     }
 

@@ -17,6 +17,8 @@ use crate::{
 };
 use caller::Caller;
 
+pub use installation::{go_on_restored, issue_after_restore};
+
 /// Rules an operator may set; read on the leader only, so nodes may differ while a change rolls out.
 #[derive(Debug, Clone)]
 pub struct Policy {

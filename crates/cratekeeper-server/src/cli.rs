@@ -2,6 +2,8 @@
 
 mod accounts;
 mod api;
+mod backup;
+mod backup_api;
 mod cluster;
 mod configuration;
 mod events;
@@ -10,6 +12,7 @@ mod ops;
 mod owners;
 pub(crate) mod print;
 mod rebuild;
+mod restore;
 mod smoke;
 mod tokens;
 
@@ -19,6 +22,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use self::api::Api;
 pub(crate) use self::api::client as probe_client;
+pub(crate) use self::backup_api::BackupApi;
 use crate::dev;
 use crate::serve;
 
@@ -85,6 +89,11 @@ enum Command {
     Drain(ops::DrainArguments),
     /// Ask the node on this machine whether it is ready; the exit code says it.
     Healthcheck(ops::HealthcheckArguments),
+    /// Copies of the history outside of the cluster.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
+    /// Make the first node of a cluster of a backup and an empty data directory.
+    Restore(restore::RestoreArguments),
     /// Fold the history of a stopped node anew, and compare or replace what is derived from it.
     Rebuild(rebuild::RebuildArguments),
     /// See whether the registry works: publish a tiny crate, fetch it, and yank it.
@@ -118,6 +127,15 @@ pub(crate) struct ConfigurationArguments {
     set: Vec<String>,
 }
 
+impl ConfigurationArguments {
+    fn file(config: Option<PathBuf>) -> ConfigurationArguments {
+        ConfigurationArguments {
+            config,
+            set: Vec::new(),
+        }
+    }
+}
+
 /// Does what the command line says.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { global, command } = arguments;
@@ -133,6 +151,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Smoke(arguments) => smoke::run(arguments, &api()?).await,
         Command::Drain(arguments) => ops::drain(arguments).await,
         Command::Healthcheck(arguments) => ops::healthcheck(arguments).await,
+        Command::Backup(command) => Box::pin(backup::run(command, &global)).await,
+        Command::Restore(arguments) => Box::pin(restore::run(arguments, global.output)).await,
         Command::Rebuild(arguments) => rebuild::run(arguments, global.output).await,
         Command::Config(command) => configuration::run(command, global.output),
         Command::Completions { shell } => {

@@ -1,6 +1,7 @@
 //! `cratekeeper`: a private cargo registry that stays up. The command line says what to do; `serve` is where a node begins.
 
 mod app;
+mod backup;
 mod causes;
 mod cli;
 mod config;

@@ -2,6 +2,7 @@
 
 mod disk;
 mod s3;
+mod shelf;
 mod verified;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use futures::Stream;
 
 use crate::disk::Disk;
 use crate::s3::S3;
+
+pub use shelf::{Object, Shelf, ShelfError, Stamp};
 
 /// Where tarballs live.
 #[derive(Debug, Clone)]
@@ -101,9 +104,14 @@ impl Tarballs {
 
     /// Is it there? Its bytes are not read: who needs to know that they are right reads them with `get`.
     pub async fn contains(&self, checksum: &Checksum) -> Result<bool, TarballError> {
+        Ok(self.size(checksum).await?.is_some())
+    }
+
+    /// How many bytes are there under this checksum, if any. They are not read.
+    pub async fn size(&self, checksum: &Checksum) -> Result<Option<u64>, TarballError> {
         match self {
-            Tarballs::Disk(disk) => disk.contains(checksum).await,
-            Tarballs::S3(s3) => s3.contains(checksum).await,
+            Tarballs::Disk(disk) => disk.size(checksum).await,
+            Tarballs::S3(s3) => s3.size(checksum).await,
         }
     }
 
@@ -122,6 +130,15 @@ impl Tarballs {
         match self {
             Tarballs::Disk(disk) => disk.claim(cluster).await,
             Tarballs::S3(s3) => s3.claim(cluster).await,
+        }
+    }
+
+    /// Hands the claim on from the holder `from` to `to`, if `from` holds it; returns who holds it afterwards. Only for a restore,
+    /// which an operator asked for: two at once may both be told that it is theirs; the last one stays.
+    pub async fn reclaim(&self, from: &str, to: &str) -> Result<String, TarballError> {
+        match self {
+            Tarballs::Disk(disk) => disk.reclaim(from, to).await,
+            Tarballs::S3(s3) => s3.reclaim(from, to).await,
         }
     }
 

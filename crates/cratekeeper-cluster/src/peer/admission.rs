@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cratekeeper_domain::NEWEST_LEVEL;
 use cratekeeper_wire::pb::peer as pb;
 use cratekeeper_wire::pb::peer::admission_server::Admission;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::host::{Invitation, JoinAnswer, PeerHost};
@@ -23,6 +24,10 @@ impl Admission for Doorkeeper {
     ) -> Result<Response<pb::HelloReply>, Status> {
         let joined = self.host.joined.get();
         let leader = joined.and_then(|joined| joined.leader());
+        let status = match joined {
+            Some(joined) => (joined.status)(Instant::now()).await,
+            None => None,
+        };
         Ok(Response::new(pb::HelloReply {
             cluster: joined.map(|joined| joined.identity.cluster.clone()),
             node: joined.map_or(0, |joined| joined.identity.node),
@@ -32,6 +37,9 @@ impl Admission for Doorkeeper {
             release: RELEASE.to_owned(),
             leader: leader.map(|(node, member)| member_to_pb(node, &member)),
             feature_level_max: Some(NEWEST_LEVEL),
+            history: status
+                .map(|status| status.history)
+                .filter(|history| !history.is_empty()),
         }))
     }
 

@@ -89,7 +89,17 @@ impl LogStore {
         self.inner.tail.lock().last
     }
 
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    /// Makes an empty log one that was purged up to `id`, by whose leader it says it was written. On disk when it returns.
+    pub(crate) async fn begin_at(&self, id: LogId) -> io::Result<()> {
+        let mut log = self.clone();
+        let leader = id.leader_id;
+        log.save_vote(&Vote::new_committed(leader.term, leader.node_id))
+            .await?;
+        log.purge(id).await
+    }
+
+    /// Entries of `[start, end)`, at least one if there is any, then as many as fit `bytes_max`.
+    pub(crate) fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         if let Some(entries) = self.inner.tail.lock().read(start, end, bytes_max) {
             return Ok(entries);
         }

@@ -127,6 +127,18 @@ impl Api {
         Ok(accepted(answer).await?.bytes().await?.to_vec())
     }
 
+    /// The answer's body as it comes, however long it takes.
+    pub(super) async fn download(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> anyhow::Result<Response> {
+        let request = self
+            .request_with(Method::GET, path, query)?
+            .timeout(Duration::from_secs(u64::from(u32::MAX)));
+        accepted(self.answer(request).await?).await
+    }
+
     fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {
         self.request_with(method, path, &[])
     }

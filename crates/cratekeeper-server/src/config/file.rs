@@ -15,6 +15,7 @@ pub(crate) struct ConfigFile {
     pub(super) ops: Ops,
     pub(super) cluster: Cluster,
     pub(super) tarballs: Tarballs,
+    pub(super) backup: Backup,
     pub(super) registry: Registry,
     pub(super) log: Log,
 }
@@ -172,6 +173,10 @@ pub(super) struct Cluster {
     pub(super) admin_token: Option<Secret>,
     /// File that holds it. Default: none.
     pub(super) admin_token_file: Option<String>,
+    /// A backup (a directory, or `s3://bucket/prefix`) with whose history an empty node founds the cluster. Default: none.
+    pub(super) restore_from: Option<String>,
+    /// How far: the sequence of the last event to restore, or a time (RFC 3339). Default: everything.
+    pub(super) restore_until: Option<String>,
     /// The leader's sign of life, in milliseconds. Default 150.
     pub(super) heartbeat_ms: u64,
     /// Silence after which a node may stand for election, at least, in milliseconds. Default 450.
@@ -196,6 +201,8 @@ impl Default for Cluster {
             admin_login: "admin".to_owned(),
             admin_token: None,
             admin_token_file: None,
+            restore_from: None,
+            restore_until: None,
             heartbeat_ms: 150,
             election_min_ms: 450,
             election_max_ms: 900,
@@ -250,6 +257,42 @@ impl Default for Tarballs {
             secret_access_key_file: None,
             timeout_seconds: 10,
             redirect_seconds: None,
+        }
+    }
+}
+
+/// Backups of the history that the cluster makes by itself; whoever leads makes them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Backup {
+    /// A directory that every node reaches, or `s3://bucket/prefix`. Default: none, and so no backups.
+    pub(super) to: Option<String>,
+    /// How long from one to the next: a number and `s`, `m`, `h` or `d`. Default `1h`.
+    pub(super) every: String,
+    /// For S3; default: as `tarballs.endpoint`.
+    pub(super) endpoint: Option<String>,
+    /// For S3; default: as `tarballs.region`.
+    pub(super) region: Option<String>,
+    /// For S3; default: as `tarballs.path_style`.
+    pub(super) path_style: Option<bool>,
+    /// For S3; default: as `tarballs.access_key_id`.
+    pub(super) access_key_id: Option<String>,
+    pub(super) secret_access_key: Option<Secret>,
+    /// File that holds the secret access key. Default: none.
+    pub(super) secret_access_key_file: Option<String>,
+}
+
+impl Default for Backup {
+    fn default() -> Backup {
+        Backup {
+            to: None,
+            every: "1h".to_owned(),
+            endpoint: None,
+            region: None,
+            path_style: None,
+            access_key_id: None,
+            secret_access_key: None,
+            secret_access_key_file: None,
         }
     }
 }

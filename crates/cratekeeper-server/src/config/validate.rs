@@ -13,6 +13,7 @@ use cratekeeper_tarballs::S3Options;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use super::backup::{backup, restore};
 use super::file::{ConfigFile, Http, Log, Peer, Registry, Tarballs};
 use super::secret::Secret;
 use super::settings::{LogFormat, LogSettings, Settings, TarballSettings};
@@ -31,6 +32,7 @@ pub(crate) fn validate(config: &ConfigFile) -> anyhow::Result<Settings> {
     let peer_listen = address("peer.listen", &config.peer.listen)?;
     let name = config.node.name.clone().unwrap_or_else(|| host.clone());
     let role = cluster::role(&config.node)?;
+    let tarballs = tarballs(&config.tarballs)?;
     Ok(Settings {
         start: cluster::start(&config.cluster, &name, role)?,
         name,
@@ -46,7 +48,9 @@ pub(crate) fn validate(config: &ConfigFile) -> anyhow::Result<Settings> {
         peer_tls: peer_tls(&config.peer, peer_listen)?,
         ops_listen: address("ops.listen", &config.ops.listen)?,
         raft: cluster::raft(&config.cluster)?,
-        tarballs: tarballs(&config.tarballs)?,
+        backup: backup(config, &tarballs)?,
+        restore: restore(config, &tarballs)?,
+        tarballs,
         policy: Policy {
             require_known_dependencies: config.registry.require_known_dependencies,
         },
@@ -216,7 +220,11 @@ fn peer_tls(peer: &Peer, listen: SocketAddr) -> anyhow::Result<Option<PeerTls>> 
 }
 
 /// A secret given directly or as the name of a file; white space around it does not count.
-fn secret(key: &str, value: Option<&Secret>, file: Option<&str>) -> anyhow::Result<Option<String>> {
+pub(super) fn secret(
+    key: &str,
+    value: Option<&Secret>,
+    file: Option<&str>,
+) -> anyhow::Result<Option<String>> {
     match (value, file) {
         (Some(_), Some(_)) => bail!("{key} and {key}_file are both set; keep one"),
         (Some(value), None) => Ok(Some(value.reveal().trim().to_owned())),

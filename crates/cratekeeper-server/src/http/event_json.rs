@@ -88,6 +88,24 @@ fn event_json(event: &Event) -> (&'static str, Value) {
             json!({ "node": node, "incarnation": incarnation }),
         ),
         Event::FeatureLevelRaised { level } => ("feature_level_raised", json!({ "level": level })),
+        Event::HistoryRestored {
+            from_cluster,
+            from_history,
+            sequence,
+            chain,
+            cluster,
+            history,
+        } => (
+            "history_restored",
+            json!({
+                "from_cluster": from_cluster,
+                "from_history": from_history,
+                "sequence": sequence,
+                "chain": hex::encode(chain),
+                "cluster": cluster,
+                "history": history,
+            }),
+        ),
     }
 }
 

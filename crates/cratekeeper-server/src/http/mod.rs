@@ -2,6 +2,7 @@
 //! every answer, and only `error` chooses a status.
 
 mod accounts;
+mod backup;
 mod body;
 mod caller;
 mod cluster;

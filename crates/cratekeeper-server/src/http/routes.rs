@@ -13,13 +13,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
+use super::backup::BackupPlaces;
 use super::envelope::envelope;
 use super::error::{ApiError, no_route, panicked};
 use super::events::StreamPlaces;
 use super::publish::PublishPlaces;
 use super::{
-    accounts, cluster, crates, download, events, index, me, owners, publish, search, spool, tokens,
-    yank,
+    accounts, backup, cluster, crates, download, events, index, me, owners, publish, search, spool,
+    tokens, yank,
 };
 use crate::app::App;
 
@@ -40,6 +41,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(no_route)
         .layer(Extension(places))
         .layer(Extension(StreamPlaces::new()))
+        .layer(Extension(BackupPlaces::new()))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(Arc::clone(&app), envelope))
         .with_state(app)
@@ -52,6 +54,7 @@ fn quick_routes() -> Router<Arc<App>> {
         .route("/me", get(me::me))
         .route("/api/v1/crates", get(search::search))
         .route("/api/v1/cluster", get(cluster::status))
+        .route("/api/v1/backup", get(backup::position))
         .merge(index_routes())
 }
 
@@ -97,6 +100,8 @@ fn slow_routes() -> Router<Arc<App>> {
             get(tokens::show).delete(tokens::revoke),
         )
         .route("/api/v1/events", get(events::events))
+        .route("/api/v1/backup/records", get(backup::records))
+        .route("/api/v1/backup/tarballs", get(backup::tarballs))
         .route("/api/v1/cluster/members", post(cluster::invite))
         .route("/api/v1/cluster/members/{node}", delete(cluster::remove))
         .route("/api/v1/cluster/leader", post(cluster::transfer_leader))
