@@ -83,14 +83,16 @@ mod tests {
     fn a_place_is_a_bucket_with_a_prefix_or_a_directory() {
         let described = |text| match place(text, S3Access::default()) {
             Ok(PlaceSettings::Directory(path)) => format!("directory {}", path.display()),
-            Ok(PlaceSettings::S3(options)) => format!("{} / {}", options.bucket, options.prefix),
+            Ok(PlaceSettings::S3(options)) => {
+                format!("bucket {}, prefix `{}`", options.bucket, options.prefix)
+            }
             Err(error) => error.to_string(),
         };
         let all = ["/backup", "s3://b", "s3://b/a/c/", "s3:///x", "gs://b", ""];
         insta::assert_snapshot!(all.map(described).join("\n"), @r"
         directory /backup
-        b /
-        b / a/c
+        bucket b, prefix ``
+        bucket b, prefix `a/c`
         `s3:///x` names no bucket; write `s3://bucket/prefix`
         `gs://b` is no place for a backup; write a directory, or `s3://bucket/prefix`
         `` is no place for a backup; write a directory, or `s3://bucket/prefix`

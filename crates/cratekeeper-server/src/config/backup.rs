@@ -127,7 +127,17 @@ mod tests {
             Err(error) => error.to_string(),
         };
         let all = ["90s", "1m", "6h", "2d", "0s", "400d", "1", "h", ""];
-        insta::assert_snapshot!(all.map(read).join("\n"), @"");
+        insta::assert_snapshot!(all.map(read).join("\n"), @r"
+        90 s
+        60 s
+        21600 s
+        172800 s
+        backup.every is `0s`; write a number and a unit from 1s to 366d, such as `1h`
+        backup.every is `400d`; write a number and a unit from 1s to 366d, such as `1h`
+        backup.every is `1`; write a number and a unit from 1s to 366d, such as `1h`
+        backup.every is `h`; write a number and a unit from 1s to 366d, such as `1h`
+        backup.every is ``; write a number and a unit from 1s to 366d, such as `1h`
+        ");
     }
 
     #[test]
