@@ -1,6 +1,7 @@
 //! One binary with all integration tests, a file per topic; the harness is the library of this package.
 
 mod chart;
+mod chart_pods;
 mod docs;
 mod hostile_input;
 mod hostile_tarballs;
