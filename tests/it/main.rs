@@ -7,6 +7,7 @@ mod chart;
 mod command_line;
 mod compose;
 mod containers;
+mod chart_pods;
 mod docs;
 mod hostile_input;
 mod hostile_tarballs;
