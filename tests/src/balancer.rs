@@ -36,6 +36,7 @@ const STOCK: &str = "\
   timeout connect 5s
   default-server check inter 1s
 ";
+/// Without its own time a check has only the interval to be answered, which a busy machine misses.
 const ALWAYS: &str = "\
 global
   maxconn 2000
@@ -44,6 +45,7 @@ defaults
   mode http
   timeout client 60s
   timeout server 60s
+  timeout check 5s
   balance roundrobin
 ";
 
