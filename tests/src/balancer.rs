@@ -37,6 +37,7 @@ const STOCK: &str = "\
   timeout connect 5s
   default-server check inter 1s
 ";
+/// Without its own time a check has only the interval to be answered, which a busy machine misses.
 const ALWAYS: &str = "\
 global
   maxconn 2000
@@ -45,6 +46,7 @@ defaults
   mode http
   timeout client 60s
   timeout server 60s
+  timeout check 5s
   balance roundrobin
 ";
 
