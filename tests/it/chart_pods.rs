@@ -9,7 +9,7 @@ use std::time::Duration;
 use cratekeeper_domain::TokenText;
 use cratekeeper_tests::chart::{Helm, Rendering, Workload, as_pod_sees_it, scenarios};
 use cratekeeper_tests::{
-    Client, NO_TOKEN, Package, Process, Scratch, cratekeeper, figure, free_port, wait_until,
+    Client, NO_TOKEN, Package, Process, Scratch, cratekeeper, free_port, wait_until,
 };
 use reqwest::Method;
 use serde_json::Value;
