@@ -45,11 +45,10 @@ fn compose_files_are_understood_to_the_last_key() {
                 assert!(compose.services.contains_key(other), "{name}: {other}");
             }
             let health = service.health_command().expect("it has a health check");
-            if service.build.is_some() {
+            if let Some(build) = &service.build {
                 assert_eq!(health, ["/usr/bin/cratekeeper", "healthcheck"], "{name}");
                 let version = env!("CARGO_PKG_VERSION");
                 assert_eq!(service.image, format!("cratekeeper:{version}"), "{name}");
-                let build = service.build.as_ref().expect("just seen");
                 let context = directory().join(&build.context);
                 assert!(context.join(&build.dockerfile).is_file(), "{name}");
                 assert!(service.read_only && service.cap_drop == ["ALL"], "{name}");

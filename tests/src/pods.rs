@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -299,7 +299,7 @@ fn make_directory(directory: &Path, group: Option<u32>) {
     set_mode(directory, mode);
 }
 
-fn write_files(directory: &PathBuf, files: &[pod_spec::VolumeFile], group: Option<u32>) {
+fn write_files(directory: &Path, files: &[pod_spec::VolumeFile], group: Option<u32>) {
     make_directory(directory, group);
     for file in files {
         let path = directory.join(&file.path);
