@@ -166,7 +166,7 @@ fn facts_of(name: CrateName) -> VersionFacts {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_history_is_restored_read_from_the_stopped_volume_and_goes_on() {
     let place = Place::for_nodes(2);
-    let history = History::of(50_000);
+    let history = History::of(10_000);
     let bytes: usize = history.records.iter().map(Bytes::len).sum();
     let mut options = place.options(0);
     options.restore = Some(history.order(history.chain()));
