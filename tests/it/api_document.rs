@@ -403,7 +403,7 @@ async fn owners_and_yanks(calls: &mut Calls) {
         .await;
     calls.call("remove_owners", owners, 200, None).await;
     calls.call("remove_owners", owners, 200, alice()).await;
-    calls.call("remove_owners", owners, 404, alice()).await;
+    calls.call("remove_owners", owners, 400, alice()).await;
     calls
         .call("yank_version", "/api/v1/crates/acme/1.1.0/yank", 200, None)
         .await;

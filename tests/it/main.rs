@@ -1,7 +1,7 @@
 //! One binary with all integration tests, a file per topic; the harness is the library of this package.
 
-mod chart;
 mod api_document;
+mod chart;
 mod command_line;
 mod docs;
 mod hostile_input;

@@ -109,7 +109,7 @@ impl Api {
     /// Sends `body` to a path below the registry's own URL.
     pub(super) async fn put_bytes(&self, path: &[&str], body: Vec<u8>) -> anyhow::Result<()> {
         let request = self.request_at(Method::PUT, path, &[])?.body(body);
-        accepted(self.answer(request).await?).await?;
+        accepted(self.answer(request).await?, &self.server).await?;
         Ok(())
     }
 
@@ -132,7 +132,8 @@ impl Api {
                 .map_err(reqwest::Error::without_url)
                 .with_context(|| format!("ask {}", place.authority()))?;
         }
-        Ok(accepted(answer).await?.bytes().await?.to_vec())
+        let answer = accepted(answer, &self.server).await?;
+        Ok(answer.bytes().await?.to_vec())
     }
 
     fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {

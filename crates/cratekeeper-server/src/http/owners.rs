@@ -118,10 +118,10 @@ pub(crate) async fn add(
     delete, path = "/api/v1/crates/{name}/owners", operation_id = "remove_owners", tag = "owners",
     params(CratePath), request_body = Option<Logins>,
     responses(
-        (status = 200, description = "They do not own it.", body = OwnersChanged),
-        (status = 400, description = "A name or login is malformed, or the body is not the JSON expected."),
+        (status = 200, description = "They no longer own it.", body = OwnersChanged),
+        (status = 400, description = "A name or login is malformed, an account is none of the owners, no owner would be left, or the body is not the JSON expected."),
         (status = 403, description = "The token's scopes or patterns do not allow it, or the account does not own the crate."),
-        (status = 404, description = "There is no such crate, or an account is none of its owners."),
+        (status = 404, description = "There is no such crate."),
         (status = 408, description = "The body stopped arriving."),
         (status = 409, description = "No owner would be left."),
         (status = 413, description = "The body is larger than 64 KiB."),
