@@ -31,7 +31,6 @@ fn every_scenario_lints_renders_and_is_right_as_a_whole() {
             all.expect(linted.is_ok(), || linted.unwrap_err());
             let rendering = helm.rendered(Some(&scenario.file), &[]);
             all.add(judge(&rendering, scenario));
-            compare_with_golden(&scenario.name, &rendering);
         }
         let figures = [
             ("scenarios rendered", scenarios.len()),
@@ -42,6 +41,16 @@ fn every_scenario_lints_renders_and_is_right_as_a_whole() {
             figure(&format!("chart {what} with {}", helm.name), count);
         }
         all.assert_none_wrong();
+    }
+}
+
+#[test]
+fn what_is_rendered_is_what_was_looked_at() {
+    for helm in Helm::installed() {
+        for scenario in scenarios() {
+            let rendering = helm.rendered(Some(&scenario.file), &[]);
+            compare_with_golden(&scenario.name, &rendering);
+        }
     }
 }
 
@@ -351,7 +360,64 @@ fn alerts_and_dashboards_are_those_of_the_files() {
             let file = std::fs::read_to_string(path).expect("a dashboard");
             assert_eq!(shown, serde_json::from_str::<Value>(&file).expect("JSON"));
         }
+        let runbooks = "metrics.prometheusRule.runbooks=https://wiki.example.org/crates/";
+        let linked = helm.rendered(None, &[&on[..], &["--set", runbooks]].concat());
+        let linked = linked
+            .of_kind("PrometheusRule")
+            .map(|rule| rule.text.clone())
+            .collect::<String>();
+        assert!(!linked.contains("cratekeeper.example"), "{linked}");
+        assert_eq!(
+            rendered.is_some(),
+            linked.contains("https://wiki.example.org/crates/cratekeeper-")
+        );
         let here = rendering.of_kind("ConfigMap").count();
         assert_eq!(here, dashboards.len() + 1, "in {NAMESPACE}");
+    }
+}
+
+#[test]
+fn the_notes_say_what_cargo_must_be_told_and_what_is_not_ready_for_others() {
+    let chart = chart_directory().display().to_string();
+    let install = [
+        "install",
+        "crates",
+        &chart,
+        "--namespace",
+        NAMESPACE,
+        "--dry-run=client",
+    ];
+    // Helm 4 asks a Kubernetes cluster even for a dry run; what it would print is the same template.
+    for helm in Helm::installed().into_iter().take(1) {
+        let printed = helm.run(&install).expect("the chart without values");
+        let (_, notes) = printed.split_once("NOTES:").expect("there are notes");
+        let begin = notes
+            .find("[registries.cratekeeper]")
+            .expect("a snippet for cargo");
+        let snippet = notes[begin..].split("\n\n").next().expect("text");
+        let snippet: toml::Table = snippet.parse().expect("cargo reads TOML");
+        assert_eq!(
+            snippet["registries"]["cratekeeper"]["index"].as_str(),
+            Some("sparse+http://crates-cratekeeper.registry.svc.cluster.local/index/")
+        );
+        assert!(
+            notes.contains("get secret crates-cratekeeper-admin-token"),
+            "{notes}"
+        );
+        for warning in [
+            "set publicUrl before",
+            "one replica",
+            "pod's own claim",
+            "is plain text",
+        ] {
+            assert!(notes.contains(warning), "{warning}: {notes}");
+        }
+        let ready = scenarios();
+        let ready = ready.iter().find(|scenario| scenario.name == "three-on-s3");
+        let ready = ready.expect("a scenario").file.display().to_string();
+        let more = [&install[..], &["--values", &ready]].concat();
+        let printed = helm.run(&more).expect("a scenario");
+        let (_, notes) = printed.split_once("NOTES:").expect("there are notes");
+        assert!(!notes.contains("WARNING"), "{notes}");
     }
 }

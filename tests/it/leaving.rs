@@ -1,8 +1,10 @@
 //! How nodes find together by one configuration, how they leave, and how they end when they cannot go on.
 
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::Duration;
 
-use cratekeeper_tests::{Package, Setup, figure, wait_until};
+use cratekeeper_tests::{Package, Process, Setup, cratekeeper, figure, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_node_stops_at_once_on_one_node() {
@@ -117,6 +119,50 @@ async fn a_node_that_is_needed_leaves_when_it_may_wait_no_longer() {
     let said = cluster.nodes[leader].said();
     let warning = "only 1 of 3 voters are ready, and 2 must be";
     assert!(said.contains(warning), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_supervisor_is_told_on_one_node() {
+    let mut cluster = Setup::nodes(1).start("supervised").await;
+    cluster.nodes[0].stop().await;
+    let path = cluster.scratch.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a short path");
+    let patience = Duration::from_secs(20);
+    socket.set_read_timeout(Some(patience)).expect("a timeout");
+
+    let log = cluster.scratch.log("supervised");
+    let binary = cratekeeper();
+    let notify = format!("NOTIFY_SOCKET={}", path.display());
+    let config = cluster.nodes[0].config().to_owned();
+    let mut process = Process::start(
+        "supervised",
+        Path::new("env"),
+        [
+            notify.as_ref(),
+            "WATCHDOG_USEC=900000".as_ref(),
+            binary.as_os_str(),
+            "serve".as_ref(),
+            "--config".as_ref(),
+            config.as_os_str(),
+        ],
+        &log,
+    );
+    let mut told = String::new();
+    let mut wait_told = |what: &str| {
+        let mut buffer = [0; 4096];
+        while !told.contains(what) {
+            let length = socket.recv(&mut buffer);
+            let length =
+                length.unwrap_or_else(|error| panic!("{what} is not told ({error}): {told}"));
+            told.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+    };
+    wait_told("READY=1");
+    wait_told("STATUS=ready");
+    wait_told("WATCHDOG=1");
+    process.signal("TERM");
+    wait_told("STOPPING=1");
+    assert!(process.ended(patience).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,13 @@
 //! One binary with all integration tests, a file per topic; the harness is the library of this package.
 
 mod api_document;
+mod backups;
+mod certificates;
 mod chart;
+mod chart_pods;
 mod command_line;
+mod compose;
+mod containers;
 mod docs;
 mod hostile_input;
 mod hostile_tarballs;
@@ -15,10 +20,13 @@ mod object_store_away;
 mod plain_cargo;
 mod rate_limits;
 mod readers;
+mod reads;
 mod rebuild;
 mod rolling;
+mod signals;
 mod smoke;
 mod snapshots;
+mod systemd;
 mod tarballs_on_s3;
 mod tidy;
 mod traffic;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ const STOCK: &str = "\
   timeout connect 5s
   default-server check inter 1s
 ";
+/// Without its own time a check has only the interval to be answered, which a busy machine misses.
 const ALWAYS: &str = "\
 global
   maxconn 2000
@@ -44,6 +46,7 @@ defaults
   mode http
   timeout client 60s
   timeout server 60s
+  timeout check 5s
   balance roundrobin
 ";
 
@@ -53,21 +56,58 @@ pub struct Balancer {
     _process: Process,
 }
 
+/// Where requests may be sent.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    pub name: String,
+    /// `host:port`.
+    pub http: String,
+    pub ops_port: u16,
+}
+
 impl Balancer {
     pub(crate) fn start(scratch: &Scratch, nodes: &[Node], balance: Balance) -> Balancer {
+        let backends = nodes.iter().map(|node| Backend {
+            name: node.name.clone(),
+            http: node.http.to_string(),
+            ops_port: node.ops.port(),
+        });
+        let backends: Vec<Backend> = backends.collect();
+        Balancer::listen(scratch, &backends, balance, None)
+    }
+
+    /// In front of hosts that the name server `names` knows. A host without an address gets no requests.
+    pub fn in_front_of(scratch: &Scratch, backends: &[Backend], names: Ipv4Addr) -> Balancer {
+        Balancer::listen(scratch, backends, Balance::Forgiving, Some(names))
+    }
+
+    fn listen(
+        scratch: &Scratch,
+        backends: &[Backend],
+        balance: Balance,
+        names: Option<Ipv4Addr>,
+    ) -> Balancer {
         let port = free_port();
         let mut text = ALWAYS.to_owned();
         text.push_str(match balance {
             Balance::Forgiving => FORGIVING,
             Balance::Stock => STOCK,
         });
+        let mut resolved = "";
+        if let Some(names) = names {
+            // Containers may be slow to answer; one that is gone refuses at once.
+            text.push_str("  timeout check 2s\n");
+            let _ = writeln!(text, "resolvers names\n  nameserver own {names}:53");
+            text.push_str("  hold valid 500ms\n  hold nx 500ms\n  timeout resolve 500ms\n");
+            resolved = "resolvers names init-addr none";
+        }
         text.push_str("listen registry\n");
         let _ = writeln!(text, "  bind 127.0.0.1:{port}");
         text.push_str("  option httpchk GET /readyz\n");
         text.push_str("  http-check expect status 200\n");
-        for node in nodes {
-            let (name, http, ops) = (&node.name, node.http, node.ops.port());
-            let _ = writeln!(text, "  server {name} {http} port {ops}");
+        for backend in backends {
+            let (name, http, ops) = (&backend.name, &backend.http, backend.ops_port);
+            let _ = writeln!(text, "  server {name} {http} port {ops} {resolved}");
         }
         let config = scratch.path().join("haproxy.cfg");
         fs::write(&config, text).expect("the test's directory is writable");
@@ -85,7 +125,7 @@ impl Balancer {
     }
 
     /// Waits until it has a node to send requests to.
-    pub(crate) async fn wait_serving(&mut self) {
+    pub async fn wait_serving(&mut self) {
         let client = Client::new(&self.url(), NO_TOKEN);
         wait_until("the balancer serves", Duration::from_secs(20), async || {
             let path = "/index/config.json";
@@ -96,7 +136,8 @@ impl Balancer {
     }
 }
 
-fn haproxy() -> &'static Path {
+/// The installed program.
+pub fn haproxy() -> &'static Path {
     // Debian keeps it out of an ordinary user's path.
     let installed = Path::new("/usr/sbin/haproxy");
     if installed.exists() {

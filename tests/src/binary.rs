@@ -32,3 +32,12 @@ pub(crate) fn target_profile_dir() -> PathBuf {
         .expect("a test binary lies in target/debug/deps")
         .to_owned()
 }
+
+/// Where `scripts/setup` puts what tests need beside Debian's packages.
+pub(crate) fn tools() -> PathBuf {
+    let tools = std::env::var_os("CRATEKEEPER_TOOLS").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(PathBuf::from);
+    tools
+        .or_else(|| Some(home()?.join(".cache/cratekeeper/tools")))
+        .expect("CRATEKEEPER_TOOLS or HOME is set")
+}

@@ -26,6 +26,9 @@ pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub version: reqwest::Version,
+    /// What the server showed, as DER; of a connection with TLS.
+    pub certificate: Option<Vec<u8>>,
 }
 
 impl Answer {
@@ -61,9 +64,18 @@ impl Answer {
 impl Client {
     /// `base` is `http://host:port`; the token is sent as cargo sends it, raw.
     pub fn new(base: &str, token: &str) -> Client {
+        Client::trusting(base, token, "")
+    }
+
+    /// For `https://host:port`: only what these authorities (PEM) have signed is trusted.
+    pub fn trusting(base: &str, token: &str, authorities: &str) -> Client {
+        let authorities = reqwest::Certificate::from_pem_bundle(authorities.as_bytes())
+            .expect("authorities are PEM");
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(TIMEOUT)
+            .tls_certs_only(authorities)
+            .tls_info(true)
             .build()
             .expect("a client needs nothing that can be missing");
         Client {
@@ -99,7 +111,10 @@ impl Client {
             request = request.body(body);
         }
         let response = request.send().await?;
+        let tls = response.extensions().get::<reqwest::tls::TlsInfo>();
         Ok(Answer {
+            certificate: tls.and_then(|tls| tls.peer_certificate().map(<[u8]>::to_vec)),
+            version: response.version(),
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: response.bytes().await?,

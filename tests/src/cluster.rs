@@ -94,17 +94,17 @@ impl Setup {
     pub async fn start_in(self, scratch: Scratch) -> Cluster {
         let together = self.by_ordinal;
         let mut cluster = Cluster::lay_out(self, scratch);
-        cluster.nodes[0].start();
-        if !together {
-            cluster.nodes[0].wait_ready().await;
-        }
-        for node in &mut cluster.nodes[1..] {
-            node.start();
-        }
-        cluster.wait_voters(cluster.nodes.len()).await;
-        if let Some(balancer) = &mut cluster.balancer {
-            balancer.wait_serving().await;
-        }
+        cluster.start(together).await;
+        cluster
+    }
+
+    /// Configured and not started, for a test that has more to say about each node; then `prepared` is called, once ports are known.
+    pub async fn start_with(self, test: &str, prepared: impl FnOnce(&mut Cluster)) -> Cluster {
+        let mut cluster = Cluster::lay_out(self, Scratch::new(test));
+        prepared(&mut cluster);
+        cluster.tell_urls();
+        cluster.tell_peers();
+        cluster.start(false).await;
         cluster
     }
 }
@@ -151,23 +151,18 @@ impl Cluster {
         }
         let balance = setup.balance;
         let balancer = balance.map(|balance| Balancer::start(&scratch, &nodes, balance));
-        let public_url = match &balancer {
-            Some(balancer) => balancer.url(),
-            None => nodes[0].url(),
-        };
-        set(&mut settings, "http.public_url", public_url.clone().into());
         for (place, node) in nodes.iter_mut().enumerate() {
-            node.set("http.public_url", public_url.clone());
             node.set("cluster.start", if place == 0 { "found" } else { "join" });
         }
         let mut cluster = Cluster {
             nodes,
             balancer,
             admin_token,
-            public_url,
+            public_url: String::new(),
             settings,
             scratch,
         };
+        cluster.tell_urls();
         cluster.tell_peers();
         if setup.by_ordinal {
             cluster.share_peers();
@@ -186,6 +181,34 @@ impl Cluster {
             node.set("cluster.start", "ordinal");
             node.set("cluster.peers", peers.clone());
         }
+    }
+
+    async fn start(&mut self, together: bool) {
+        self.nodes[0].start();
+        if !together {
+            self.nodes[0].wait_ready().await;
+        }
+        for node in &mut self.nodes[1..] {
+            node.start();
+        }
+        self.wait_voters(self.nodes.len()).await;
+        if let Some(balancer) = &mut self.balancer {
+            balancer.wait_serving().await;
+        }
+    }
+
+    /// Every node, also one that comes later, is told where clients reach the registry.
+    fn tell_urls(&mut self) {
+        let public_url = match &self.balancer {
+            Some(balancer) => balancer.url(),
+            None => self.nodes[0].url(),
+        };
+        let known = public_url.clone().into();
+        set(&mut self.settings, "http.public_url", known);
+        for node in &mut self.nodes {
+            node.set("http.public_url", public_url.clone());
+        }
+        self.public_url = public_url;
     }
 
     /// Every node that joins is told where all others are.
@@ -229,6 +252,9 @@ impl Cluster {
 
     /// An administrator at the public URL.
     pub fn admin(&self) -> Client {
+        if self.balancer.is_none() {
+            return self.admin_at(0);
+        }
         Client::new(&self.public_url, &self.admin_token)
     }
 

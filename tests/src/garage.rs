@@ -1,10 +1,12 @@
 //! A real S3 server on this machine: garage, with one bucket and one key. It can be killed and started again.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::binary::tools;
 use crate::client::{Client, NO_TOKEN};
 use crate::ports::free_port;
 use crate::process::Process;
@@ -19,6 +21,7 @@ const START_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Garage {
+    address: Ipv4Addr,
     port: u16,
     config: PathBuf,
     log: PathBuf,
@@ -30,12 +33,18 @@ pub struct Garage {
 impl Garage {
     /// Starts it in the test's directory and makes bucket and key; ready when this returns.
     pub async fn start(scratch: &Scratch) -> Garage {
+        Garage::start_at(scratch, Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same on another address of this machine, for clients in a network of their own.
+    pub async fn start_at(scratch: &Scratch, address: Ipv4Addr) -> Garage {
         let directory = scratch.path().join("garage");
         fs::create_dir_all(&directory).expect("the test's directory is writable");
         let port = free_port();
         let config = directory.join("garage.toml");
-        fs::write(&config, configuration(&directory, port)).expect("it is writable");
+        fs::write(&config, configuration(&directory, address, port)).expect("it is writable");
         let mut garage = Garage {
+            address,
             port,
             config,
             log: scratch.log("garage"),
@@ -49,7 +58,7 @@ impl Garage {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.address, self.port)
     }
 
     pub fn region(&self) -> String {
@@ -129,7 +138,7 @@ impl Garage {
     }
 }
 
-fn configuration(directory: &Path, port: u16) -> String {
+fn configuration(directory: &Path, address: Ipv4Addr, port: u16) -> String {
     let (rpc, admin) = (free_port(), free_port());
     let directory = directory.display();
     format!(
@@ -137,7 +146,7 @@ fn configuration(directory: &Path, port: u16) -> String {
          db_engine = \"sqlite\"\nreplication_factor = 1\n\
          rpc_bind_addr = \"127.0.0.1:{rpc}\"\nrpc_public_addr = \"127.0.0.1:{rpc}\"\n\
          rpc_secret = \"{RPC_SECRET}\"\n\
-         [s3_api]\ns3_region = \"{REGION}\"\napi_bind_addr = \"127.0.0.1:{port}\"\n\
+         [s3_api]\ns3_region = \"{REGION}\"\napi_bind_addr = \"{address}:{port}\"\n\
          root_domain = \".s3.localhost\"\n\
          [admin]\napi_bind_addr = \"127.0.0.1:{admin}\"\nadmin_token = \"tests\"\n"
     )
@@ -151,7 +160,7 @@ fn field(text: &str, name: &str) -> String {
 }
 
 /// Where `scripts/setup` puts it.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let binary = tool("garage");
     assert!(
         binary.exists(),
@@ -163,11 +172,5 @@ fn binary() -> PathBuf {
 
 /// Where `scripts/setup` puts the program `name`, whether it is there or not.
 pub(crate) fn tool(name: &str) -> PathBuf {
-    let tools = std::env::var_os("CRATEKEEPER_TOOLS").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(PathBuf::from);
-    let tools = tools.or_else(|| Some(home()?.join(".cache/cratekeeper/tools")));
-    tools
-        .expect("CRATEKEEPER_TOOLS or HOME is set")
-        .join("bin")
-        .join(name)
+    tools().join("bin").join(name)
 }

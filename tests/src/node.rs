@@ -1,5 +1,6 @@
 //! One node: a `cratekeeper serve` process with its configuration, ports and directory, which survive the process.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
 use crate::binary::cratekeeper;
+use crate::certificates::CertificateFiles;
 use crate::client::{Client, NO_TOKEN};
 use crate::ports::free_port;
 use crate::process::Process;
@@ -28,6 +30,10 @@ pub struct Node {
     settings: Table,
     config: PathBuf,
     log: PathBuf,
+    /// Variables of its environment, as `NAME=value`.
+    environment: Vec<String>,
+    /// Whom its clients trust (PEM); set together with `http.tls_certificate`.
+    pub authorities: Option<String>,
     process: Option<Process>,
     /// `None`: the one under test.
     pub(crate) binary: Option<PathBuf>,
@@ -54,6 +60,8 @@ impl Node {
             settings: settings.clone(),
             config: scratch.path().join(format!("{name}.toml")),
             log: scratch.log(name),
+            environment: Vec::new(),
+            authorities: None,
             process: None,
             binary: None,
         };
@@ -84,22 +92,40 @@ impl Node {
     /// Starts the process; it may take a moment to be ready.
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
+        self.write_config();
+        let program = self.binary.clone().unwrap_or_else(cratekeeper);
+        let mut arguments: Vec<&OsStr> = self.environment.iter().map(OsStr::new).collect();
+        arguments.extend([
+            program.as_os_str(),
+            "serve".as_ref(),
+            "--config".as_ref(),
+            self.config.as_os_str(),
+        ]);
+        let process = Process::start(&self.name, Path::new("env"), arguments, &self.log);
+        self.process = Some(process);
+    }
+
+    /// Its configuration as it is set now, into its file; a process that runs may read it again.
+    pub fn write_config(&self) {
         let mut settings = self.settings.clone();
         if self.binary.is_some() {
             for key in NEW_SETTINGS {
                 unset(&mut settings, key);
             }
         }
-        let binary = self.binary.clone().unwrap_or_else(cratekeeper);
         let text = toml::to_string(&settings).expect("settings are TOML");
         fs::write(&self.config, text).expect("the test's directory is writable");
-        let arguments = [
-            "serve".as_ref(),
-            "--config".as_ref(),
-            self.config.as_os_str(),
-        ];
-        let process = Process::start(&self.name, &binary, arguments, &self.log);
-        self.process = Some(process);
+    }
+
+    /// A variable of its environment from the next start on.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.environment.push(format!("{name}={value}"));
+    }
+
+    /// Everything `/metrics` shows.
+    pub async fn metrics(&self) -> String {
+        let ops = Client::new(&format!("http://{}", self.ops), NO_TOKEN);
+        ops.get("/metrics").await.expect_ok("the metrics").text()
     }
 
     pub async fn start_and_wait(&mut self) {
@@ -160,11 +186,57 @@ impl Node {
     }
 
     pub fn client(&self, token: &str) -> Client {
-        Client::new(&self.url(), token)
+        match &self.authorities {
+            Some(authorities) => Client::trusting(&self.url(), token, authorities),
+            None => Client::new(&self.url(), token),
+        }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.http)
+        let scheme = if self.authorities.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.http)
+    }
+
+    /// Moves its peer port to another address of this machine, before it starts.
+    pub fn listen_to_peers_at(&mut self, ip: std::net::IpAddr) {
+        self.peer.set_ip(ip);
+        self.set("peer.listen", self.peer.to_string());
+        self.set("peer.advertise", self.peer.to_string());
+    }
+
+    /// Serves its public port with these files, to clients that trust `authorities` (PEM).
+    pub fn secure(&mut self, files: &CertificateFiles, authorities: &str) {
+        self.authorities = Some(authorities.to_owned());
+        self.set(
+            "http.tls_certificate",
+            files.certificate.display().to_string(),
+        );
+        self.set("http.tls_key", files.key.display().to_string());
+    }
+
+    /// Speaks to peers with these files.
+    pub fn secure_peers(&mut self, files: &CertificateFiles) {
+        self.set("peer.insecure", false);
+        self.set(
+            "peer.tls_certificate",
+            files.certificate.display().to_string(),
+        );
+        self.set("peer.tls_key", files.key.display().to_string());
+        self.set("peer.tls_ca", files.ca.display().to_string());
+    }
+
+    /// One line of `/metrics`, by its name with labels; nothing if it is not there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let ops = Client::new(&format!("http://{}", self.ops), NO_TOKEN);
+        let text = ops.get("/metrics").await.text();
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     /// Does `/readyz` say yes?

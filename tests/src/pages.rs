@@ -29,6 +29,8 @@ pub struct Block {
     pub commands: String,
     /// Why it is not run, if it is not.
     pub not_run: Option<String>,
+    /// Not shown to readers: it brings about what the page speaks of.
+    pub prepares: bool,
 }
 
 /// README.md and every page in `docs/`; panics with a sentence where one is not written as the tests need it.
@@ -68,6 +70,16 @@ fn blocks(path: &str, text: &str) -> Vec<Block> {
     let mut above = "";
     let mut lines = text.lines().enumerate();
     while let Some((at, line)) = lines.next() {
+        if line == "<!-- prepare" {
+            let inside = lines.by_ref().map(|(_, line)| line);
+            let inside: Vec<&str> = inside.take_while(|line| *line != "-->").collect();
+            blocks.push(Block {
+                line: at + 2,
+                commands: inside.join("\n"),
+                not_run: None,
+                prepares: true,
+            });
+        }
         if let Some(language) = line.trim_start().strip_prefix("```") {
             let inside: Vec<&str> = lines
                 .by_ref()
@@ -86,6 +98,7 @@ fn blocks(path: &str, text: &str) -> Vec<Block> {
                     line: at + 2,
                     commands: inside.join("\n"),
                     not_run: not_run.map(str::to_owned),
+                    prepares: false,
                 });
             }
         }

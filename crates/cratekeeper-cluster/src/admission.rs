@@ -11,12 +11,13 @@ use cratekeeper_wire::pb::peer as pb;
 use tokio::time::{Instant, sleep_until};
 
 use crate::RELEASE;
-use crate::api::{ExecuteError, NodeRole, Request, Start};
+use crate::api::{ExecuteError, NodeOptions, NodeRole, Request, Start, StoreOwner};
 use crate::causes::with_causes;
 use crate::features;
 use crate::node::{Member, Node, storage};
-use crate::peer::Identity;
+use crate::peer::{Dialer, Identity};
 use crate::raft::types;
+use crate::restore::{Volume, take_over};
 
 /// What every release says in `JoinRequest.state_format`.
 const JOIN_FORMAT: u32 = 1;
@@ -40,7 +41,10 @@ impl Node {
     pub(crate) async fn enter(self: &Arc<Node>) -> Result<(), String> {
         let identity = self.file.lock().identity();
         let identity = match identity {
-            Some(identity) => identity,
+            Some(identity) => {
+                self.confirm_store(&identity).await?;
+                identity
+            }
             None => match self.options.start.clone() {
                 Start::Found { cluster, peers, .. } => self.found_or_join(&cluster, &peers).await?,
                 Start::Join { cluster, peers } => self.join(peers, cluster.as_deref()).await?,
@@ -64,6 +68,43 @@ impl Node {
         Ok(())
     }
 
+    /// A volume of a history that was restored elsewhere since must not go on beside it.
+    async fn confirm_store(&self, identity: &Identity) -> Result<(), String> {
+        let (history, _) = self.installation().map_err(|error| with_causes(&error))?;
+        if history.is_empty() {
+            return Ok(());
+        }
+        let owner = StoreOwner {
+            cluster: identity.cluster.clone(),
+            history: Some(history),
+        };
+        (self.options.confirm_store)(owner).await
+    }
+
+    /// Found, with the history of a backup if there is one to begin with.
+    async fn found(self: &Arc<Node>, cluster: &str) -> Result<Identity, String> {
+        let Some(restore) = &self.options.restore else {
+            (self.options.claim_store)(StoreOwner {
+                cluster: cluster.to_owned(),
+                history: None,
+            })
+            .await?;
+            return self.become_member(cluster, 1);
+        };
+        let log = self.log.lock().clone();
+        let volume = Volume {
+            options: &self.options,
+            file: &self.file,
+            state: &self.state,
+            log: log.ok_or("this node is a member already")?,
+        };
+        take_over(volume, restore, cluster).await?;
+        self.file
+            .lock()
+            .identity()
+            .ok_or_else(|| "the file NODE is incomplete".to_owned())
+    }
+
     async fn found_or_join(
         self: &Arc<Node>,
         cluster: &str,
@@ -81,10 +122,7 @@ impl Node {
                     ));
                 }
                 Around::Cluster { .. } => return self.join(peers.to_vec(), Some(cluster)).await,
-                Around::Nobody => {
-                    (self.options.claim_store)(cluster.to_owned()).await?;
-                    return self.become_member(cluster, 1);
-                }
+                Around::Nobody => return self.found(cluster).await,
                 Around::Unclear(why) => {
                     if why != said {
                         tracing::warn!(
@@ -100,39 +138,12 @@ impl Node {
         Err("the node was stopped before it was in a cluster".to_owned())
     }
 
-    /// Asks every peer but itself.
     async fn look_around(&self, peers: &[String]) -> Around {
-        let mut silent = Vec::new();
-        for address in peers
-            .iter()
-            .filter(|address| **address != self.options.peer_address)
-        {
-            let hello = pb::HelloRequest {
-                name: self.options.name.clone(),
-                address: self.options.peer_address.clone(),
-            };
-            match self
-                .dialer
-                .hello(address, hello, Instant::now() + ASK_WITHIN)
-                .await
-            {
-                Ok(pb::HelloReply {
-                    cluster: Some(cluster),
-                    ..
-                }) => {
-                    return Around::Cluster {
-                        address: address.clone(),
-                        cluster,
-                    };
-                }
-                Ok(_) => {}
-                Err(why) => silent.push(format!("{address}: {why}")),
-            }
-        }
-        if silent.is_empty() {
-            Around::Nobody
-        } else {
-            Around::Unclear(silent.join("; "))
+        let there = ask_who_is_there(&self.dialer, &self.options, peers).await;
+        match there.cluster {
+            Some((address, cluster)) => Around::Cluster { address, cluster },
+            None if there.silent.is_empty() => Around::Nobody,
+            None => Around::Unclear(there.silent.join("; ")),
         }
     }
 
@@ -205,8 +216,14 @@ impl Node {
                 "it runs release {release}, which would make a voter of a reader; upgrade it first"
             )));
         }
+        // From here on whoever shows another cluster's certificate is refused, the leader of this one as well.
+        self.dialer.belong_to(&cluster)?;
         // Before anything is asked of the cluster: a node that cannot reach its tarballs must not become a member.
-        (self.options.check_store)(cluster).await?;
+        (self.options.check_store)(StoreOwner {
+            cluster,
+            history: there.history,
+        })
+        .await?;
         let join = pb::JoinRequest {
             incarnation: self.file.lock().incarnation.clone(),
             name: self.options.name.clone(),
@@ -242,9 +259,7 @@ impl Node {
     /// From here on this volume is that node, for ever.
     fn become_member(&self, cluster: &str, node: u64) -> Result<Identity, String> {
         let mut file = self.file.lock();
-        file.cluster = Some(cluster.to_owned());
-        file.node = Some(node);
-        file.write(&self.options.data_dir)
+        file.become_node(&self.options.data_dir, cluster, node)
             .map_err(|error| with_causes(&storage("write the file NODE", error)))?;
         file.identity()
             .ok_or_else(|| "the file NODE is incomplete".to_owned())
@@ -325,6 +340,45 @@ impl Node {
             role: self.options.role,
         }
     }
+}
+
+/// What peers say to a node that is in no cluster.
+pub(crate) struct WhoIsThere {
+    /// The first that is in one: its address and the cluster.
+    pub(crate) cluster: Option<(String, String)>,
+    /// Those who did not answer, and why.
+    pub(crate) silent: Vec<String>,
+}
+
+/// Asks every peer but itself.
+pub(crate) async fn ask_who_is_there(
+    dialer: &Dialer,
+    me: &NodeOptions,
+    peers: &[String],
+) -> WhoIsThere {
+    let mut there = WhoIsThere {
+        cluster: None,
+        silent: Vec::new(),
+    };
+    for address in peers.iter().filter(|address| **address != me.peer_address) {
+        let hello = pb::HelloRequest {
+            name: me.name.clone(),
+            address: me.peer_address.clone(),
+        };
+        let answer = dialer.hello(address, hello, Instant::now() + ASK_WITHIN);
+        match answer.await {
+            Ok(pb::HelloReply {
+                cluster: Some(cluster),
+                ..
+            }) => {
+                there.cluster = Some((address.clone(), cluster));
+                return there;
+            }
+            Ok(_) => {}
+            Err(why) => there.silent.push(format!("{address}: {why}")),
+        }
+    }
+    there
 }
 
 enum Asking {

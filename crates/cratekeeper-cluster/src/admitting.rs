@@ -60,6 +60,15 @@ impl Node {
         let Ok(Some(node)) = self.admitted(&join.incarnation) else {
             return JoinAnswer::Later("the node's id is not known here yet".to_owned());
         };
+        match self.state.was_removed(node) {
+            Ok(false) => {}
+            Ok(true) => {
+                return JoinAnswer::Refused(format!(
+                    "node {node} was removed from this cluster; start it with an empty data directory and it joins as a new node"
+                ));
+            }
+            Err(error) => return JoinAnswer::Later(with_causes(&error)),
+        }
         let joining = types::Member {
             address: join.address,
             incarnation: join.incarnation,

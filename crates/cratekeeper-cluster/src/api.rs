@@ -14,8 +14,16 @@ use cratekeeper_domain::{
 };
 
 pub type CheckFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-/// Asked with the cluster id; the error is a sentence for the operator.
-pub type StoreCheck = Arc<dyn Fn(String) -> CheckFuture + Send + Sync>;
+/// Asked with whose store it should be; the error is a sentence for the operator.
+pub type StoreCheck = Arc<dyn Fn(StoreOwner) -> CheckFuture + Send + Sync>;
+
+/// Whose tarball store one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreOwner {
+    pub cluster: String,
+    /// `None` where it is not known, or the store is to be claimed for the first history of a cluster.
+    pub history: Option<String>,
+}
 
 /// Everything a node needs to start; all fields explicit, validated by the server's configuration.
 #[derive(Clone)]
@@ -31,12 +39,18 @@ pub struct NodeOptions {
     pub role: NodeRole,
     /// A level to hold the cluster back at; `None`: the newest this release knows.
     pub feature_level_max: Option<u32>,
+    /// For each snapshot this node sends as the leader; `None`: as fast as it goes.
+    pub snapshot_bytes_per_second: Option<u64>,
     pub tls: Option<PeerTls>,
     pub start: Start,
     /// Called before founding: claims the object store for the cluster, or says why not.
     pub claim_store: StoreCheck,
     /// Called before joining: is the tarball store here the one that cluster uses?
     pub check_store: StoreCheck,
+    /// Called when a volume that is a node already starts: does the store say that another history has taken its place?
+    pub confirm_store: StoreCheck,
+    /// Founding begins with this history instead of none.
+    pub restore: Option<Restore>,
     pub policy: Policy,
     pub raft: RaftOptions,
     /// How many folded crates the leader keeps, and how many joined index files, in bytes.
@@ -72,12 +86,59 @@ pub enum NodeRole {
     Reader,
 }
 
-/// Files are read at start; both sides show a certificate signed by `ca`.
+/// A history, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryHead {
+    pub cluster: String,
+    pub history: String,
+    pub sequence: u64,
+    /// The chain hash there.
+    pub chain: [u8; 32],
+}
+
+pub type RecordBatches = tokio::sync::mpsc::Receiver<Result<Vec<Bytes>, String>>;
+
+/// A history from a backup, with which a founding node begins.
+#[derive(Clone)]
+pub struct Restore {
+    /// Where it must have come to when its last record is in.
+    pub from: HistoryHead,
+    /// Its records from the first on, in order. The error is a sentence for the operator.
+    pub records: Arc<dyn Fn() -> RecordBatches + Send + Sync>,
+    /// Called when the history is proven and before it counts: hands the tarball store on to the new one.
+    pub claim_store: StoreCheck,
+    /// A new token for an administrator of the restored history.
+    pub admin_token: Option<(Login, TokenId, TokenHash)>,
+    /// Hears how many events are in.
+    pub progress: Arc<dyn Fn(u64) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Restore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Restore({:?})", self.from)
+    }
+}
+
+/// What a restore came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Under its new id, behind the events that say that it was restored.
+    pub now: HistoryHead,
+    /// The id of the node that has it.
+    pub node: u64,
+}
+
+/// PEM files, read at start and again when they change. Both sides of every connection show a certificate that `ca` has signed,
+/// for the host of the node's peer address.
 #[derive(Debug, Clone)]
 pub struct PeerTls {
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// One authority or several: a bundle while one takes the place of another.
     pub ca: PathBuf,
+    /// Certificates must name the cluster, as a URI `cratekeeper://<cluster id>`. One that names clusters must name this one in
+    /// any case.
+    pub require_cluster: bool,
 }
 
 #[derive(Debug, Clone)]

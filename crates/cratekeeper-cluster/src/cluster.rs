@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cratekeeper_domain::{
     Account, CanonicalName, CrateName, Login, Recorded, StreamId, StreamState, TokenHash, TokenId,
     Version, VersionFacts,
@@ -13,10 +14,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::api::{
-    ClusterStatus, CrateSummary, ExecuteError, Executed, Failure, IndexFile, MembershipError,
-    NodeOptions, Presented, ReadError, Readiness, Rebuilt, Request, StartError, TarballEntry,
-    VersionSummary,
+    ClusterStatus, CrateSummary, ExecuteError, Executed, Failure, HistoryHead, IndexFile,
+    MembershipError, NodeOptions, Presented, ReadError, Readiness, Rebuilt, Request, StartError,
+    TarballEntry, VersionSummary,
 };
+use crate::gauges::Gauges;
 use crate::node::{Node, storage};
 use crate::peer::Change;
 use crate::store::{self, StorageError, queries};
@@ -153,9 +155,31 @@ impl Cluster {
         self.node.state.sequence()
     }
 
+    /// The chain hash at a sequence, if the history here reaches it.
+    pub fn chain_hash_at(&self, sequence: u64) -> Result<Option<[u8; 32]>, ReadError> {
+        Ok(queries::chain_hash_at(&self.node.state.live(), sequence)?)
+    }
+
     /// Hex chain hash at a sequence, if the history here reaches it.
     pub fn chain_at(&self, sequence: u64) -> Result<Option<String>, ReadError> {
         Ok(queries::chain_at(&self.node.state.live(), sequence)?)
+    }
+
+    /// Whose history this is and how far it is applied here.
+    pub fn history(&self) -> Result<HistoryHead, ReadError> {
+        self.node.history_here()
+    }
+
+    /// Stored records after sequence `after` up to `until`, in order and byte for byte: at least one if there is any, then as many
+    /// as fit `bytes_max`.
+    pub fn records(
+        &self,
+        after: u64,
+        until: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let live = self.node.state.live();
+        Ok(queries::records(&live, after, until, bytes_max)?)
     }
 
     pub fn readiness(&self) -> Readiness {
@@ -195,6 +219,11 @@ impl Cluster {
     /// The members as the leader sees them where it can be asked, the rest as this node does.
     pub async fn status(&self) -> Result<ClusterStatus, ReadError> {
         self.node.status().await
+    }
+
+    /// What this node measures about itself now; reads a few directories, so not for every request.
+    pub async fn gauges(&self) -> Gauges {
+        self.node.gauges().await
     }
 
     /// Invites the node that listens at `address` (it waits with an empty data directory) and returns its id when it is a voter.

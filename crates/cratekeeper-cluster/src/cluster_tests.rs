@@ -17,15 +17,21 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Place {
-    directory: TempDir,
-    addresses: Vec<String>,
+pub(crate) struct Place {
+    pub(crate) directory: TempDir,
+    pub(crate) addresses: Vec<String>,
 }
 
 impl Place {
-    fn for_nodes(nodes: usize) -> Place {
-        let listeners: Vec<TcpListener> = (0..nodes)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))
+    pub(crate) fn for_nodes(nodes: usize) -> Place {
+        Place::at(&vec!["127.0.0.1"; nodes])
+    }
+
+    /// A node on each of these addresses of loopback.
+    pub(crate) fn at(hosts: &[&str]) -> Place {
+        let listeners: Vec<TcpListener> = hosts
+            .iter()
+            .map(|host| TcpListener::bind((*host, 0)).expect("a port"))
             .collect();
         let addresses = listeners
             .iter()
@@ -37,7 +43,7 @@ impl Place {
         }
     }
 
-    fn data_dir(&self, node: usize) -> PathBuf {
+    pub(crate) fn data_dir(&self, node: usize) -> PathBuf {
         self.directory.path().join(format!("node-{node}"))
     }
 
@@ -61,10 +67,11 @@ impl Place {
             certificate: write("peer.crt", certificate.pem()),
             key: write("peer.key", key.serialize_pem()),
             ca: write("ca.crt", authority_certificate.pem()),
+            require_cluster: false,
         }
     }
 
-    fn options(&self, node: usize) -> NodeOptions {
+    pub(crate) fn options(&self, node: usize) -> NodeOptions {
         let start = if node == 0 {
             Start::Found {
                 cluster: "of-tests".to_owned(),
@@ -86,10 +93,13 @@ impl Place {
             name: format!("node-{node}"),
             role: crate::NodeRole::Voter,
             feature_level_max: None,
+            snapshot_bytes_per_second: None,
             tls: None,
             start,
             claim_store: Arc::new(|_| Box::pin(async { Ok(()) })),
             check_store: Arc::new(|_| Box::pin(async { Ok(()) })),
+            confirm_store: Arc::new(|_| Box::pin(async { Ok(()) })),
+            restore: None,
             policy: Policy {
                 require_known_dependencies: true,
             },
@@ -105,14 +115,14 @@ impl Place {
         }
     }
 
-    async fn start(&self, node: usize) -> Cluster {
+    pub(crate) async fn start(&self, node: usize) -> Cluster {
         let cluster = Cluster::start(self.options(node)).await.expect("starts");
         until(|| cluster.readiness().ready).await;
         cluster
     }
 }
 
-async fn until(mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}");
@@ -124,7 +134,7 @@ fn login(text: &str) -> Login {
     Login::parse(text).expect("a login")
 }
 
-async fn create_account(cluster: &Cluster, name: &str) -> Result<u64, ExecuteError> {
+pub(crate) async fn create_account(cluster: &Cluster, name: &str) -> Result<u64, ExecuteError> {
     let command = Command::CreateAccount {
         login: login(name),
         name: None,

@@ -12,6 +12,7 @@ use openraft::ReadPolicy;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::Instrument;
 
 use crate::api::{ExecuteError, Executed, Request};
 use crate::node::{Member, Node};
@@ -42,15 +43,25 @@ impl Node {
         request: Request,
         deadline: Instant,
     ) -> Result<Executed, ExecuteError> {
+        let span = tracing::info_span!("execute");
+        self.execute_somewhere(request, deadline)
+            .instrument(span)
+            .await
+    }
+
+    async fn execute_somewhere(
+        self: &Arc<Node>,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<Executed, ExecuteError> {
         let mut unknown = false;
         loop {
             match self.attempt(&request, deadline).await {
                 Attempt::Done(Ok(executed)) => {
-                    self.wait_sequence(
-                        executed.sequence,
-                        deadline.min(Instant::now() + VISIBLE_WITHIN),
-                    )
-                    .await;
+                    let visible = deadline.min(Instant::now() + VISIBLE_WITHIN);
+                    self.wait_sequence(executed.sequence, visible)
+                        .instrument(tracing::info_span!("wait until applied here"))
+                        .await;
                     return Ok(executed);
                 }
                 Attempt::Done(Err(error)) => return Err(error),
@@ -96,7 +107,11 @@ impl Node {
             None => Attempt::NotNow,
             Some((leader, _)) if leader == member.identity.node => Attempt::NotNow,
             Some((leader, at)) => {
-                attempt_of(member.network.execute(leader, &at, request, deadline).await)
+                let span = tracing::info_span!("forward", otel.kind = "client", leader);
+                let asked = member.network.execute(leader, &at, request, deadline);
+                let attempt = attempt_of(asked.instrument(span).await);
+                count_forwarded(&attempt);
+                attempt
             }
         }
     }
@@ -117,15 +132,16 @@ impl Node {
             if !member.raft.is_leader() {
                 return Err(Asked::NotLeader(member.leader()));
             }
-            let seen = self.look(request)?;
-            match seen.decide(self, request) {
+            let (seen, decided) = tracing::info_span!("decide").in_scope(|| {
+                let seen = self.look(request)?;
+                let decided = seen.decide(self, request);
+                Ok::<_, ExecuteError>((seen, decided))
+            })?;
+            match decided {
                 Ok(events) if !events.is_empty() => {
                     match member.propose(request, &seen, events, deadline).await? {
                         Some((executed, index)) => {
-                            member
-                                .peers
-                                .wait_applied(index, deadline.min(Instant::now() + VISIBLE_WITHIN))
-                                .await;
+                            member.show_everywhere(index, deadline).await;
                             return Ok(executed);
                         }
                         None => continue,
@@ -136,13 +152,7 @@ impl Node {
                     member.confirm(deadline).await?;
                     if self.look(request)?.reads() == seen.reads() {
                         let executed = self.already(settled)?;
-                        member
-                            .peers
-                            .wait_applied(
-                                self.state.applied(),
-                                deadline.min(Instant::now() + VISIBLE_WITHIN),
-                            )
-                            .await;
+                        member.show_everywhere(self.state.applied(), deadline).await;
                         return Ok(executed);
                     }
                 }
@@ -233,10 +243,40 @@ impl Member {
         let proposal = Proposal {
             bytes: encode(request, seen, events.clone()),
         };
-        let written = match timeout_at(deadline, self.raft.client_write(proposal)).await {
-            Ok(written) => written,
-            Err(_) => return Err(ExecuteError::OutcomeUnknown.into()),
+        let started = Instant::now();
+        let (outcome, written) = match self.write(proposal, deadline).await {
+            Ok((Applied::Stored { sequence }, index)) => {
+                let events = events.into_iter().map(|(_, event)| event).collect();
+                let executed = Executed { sequence, events };
+                ("stored", Ok(Some((executed, index))))
+            }
+            Ok((Applied::Conflict, _)) => ("conflict", Ok(None)),
+            Ok((Applied::Nothing, _)) => {
+                let fault = ExecuteError::Storage("an append was applied as nothing".into());
+                ("fault", Err(fault.into()))
+            }
+            Err(Asked::NotLeader(leader)) => ("not_leader", Err(Asked::NotLeader(leader))),
+            Err(Asked::Failed(error)) => ("unknown", Err(Asked::Failed(error))),
         };
+        metrics::counter!("cratekeeper_raft_proposals_total", "outcome" => outcome).increment(1);
+        metrics::histogram!("cratekeeper_raft_proposal_duration_seconds")
+            .record(started.elapsed().as_secs_f64());
+        written
+    }
+
+    /// Through the log: what it was applied as, and its index.
+    async fn write(
+        &self,
+        proposal: Proposal,
+        deadline: Instant,
+    ) -> Result<(Applied, u64), Asked<ExecuteError>> {
+        let writing = self
+            .raft
+            .client_write(proposal)
+            .instrument(tracing::info_span!("propose"));
+        let written = timeout_at(deadline, writing)
+            .await
+            .map_err(|_| ExecuteError::OutcomeUnknown)?;
         let written = written.map_err(|error| match error {
             // Nothing was appended.
             RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {
@@ -249,21 +289,22 @@ impl Member {
             )
             | RaftError::Fatal(_) => ExecuteError::OutcomeUnknown.into(),
         })?;
-        match written.data {
-            Applied::Stored { sequence } => {
-                let events = events.into_iter().map(|(_, event)| event).collect();
-                Ok(Some((Executed { sequence, events }, written.log_id.index)))
-            }
-            Applied::Conflict => Ok(None),
-            Applied::Nothing => {
-                Err(ExecuteError::Storage("an append was applied as nothing".into()).into())
-            }
-        }
+        Ok((written.data, written.log_id.index))
+    }
+
+    /// Waits, for a bounded time, until every ready node has applied the log up to `index`.
+    async fn show_everywhere(&self, index: u64, deadline: Instant) {
+        let until = deadline.min(Instant::now() + VISIBLE_WITHIN);
+        self.peers
+            .wait_applied(index, until)
+            .instrument(tracing::info_span!("wait until applied everywhere"))
+            .await;
     }
 
     /// ReadIndex (Raft dissertation 6.4): this node still leads, and has applied everything acknowledged before.
     async fn confirm(&self, deadline: Instant) -> Result<(), Asked<ExecuteError>> {
         self.read_index(deadline)
+            .instrument(tracing::info_span!("confirm leadership"))
             .await
             .map(drop)
             .map_err(|asked| match asked {
@@ -292,6 +333,15 @@ impl Member {
             Ok(None) | Err(_) => Err(NoQuorum.into()),
         }
     }
+}
+
+fn count_forwarded(attempt: &Attempt) {
+    let outcome = match attempt {
+        Attempt::Done(_) => "answered",
+        Attempt::NotNow => "not_leader",
+        Attempt::Unknown => "unknown",
+    };
+    metrics::counter!("cratekeeper_commands_forwarded_total", "outcome" => outcome).increment(1);
 }
 
 fn attempt_of(asked: Result<Executed, Asked<ExecuteError>>) -> Attempt {

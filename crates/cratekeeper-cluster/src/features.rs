@@ -27,10 +27,16 @@ pub(crate) fn too_new(level: u32) -> String {
 }
 
 /// Before anything else reads the state.
-pub(crate) fn check(state: &State) -> Result<(), StartError> {
+pub(crate) fn check(state: &State, options: &NodeOptions) -> Result<(), StartError> {
     let level = level_of(state).map_err(|error| storage("read the feature level", error))?;
     if NEWEST_LEVEL < level {
         return Err(StartError::Refused(too_new(level)));
+    }
+    if taken(options) < level {
+        tracing::warn!(
+            level,
+            "cluster.feature_level_max is below the level in force, which never goes back; remove it"
+        );
     }
     Ok(())
 }

@@ -5,11 +5,14 @@ mod admission;
 mod admitting;
 mod api;
 mod causes;
+pub mod certificates;
 mod cluster;
 #[cfg(test)]
 mod cluster_tests;
+mod elections;
 mod execute;
 mod features;
+mod gauges;
 mod history;
 mod leaving;
 mod membership;
@@ -20,14 +23,23 @@ mod raft;
 mod raft_thread;
 mod readiness;
 mod reading;
+mod restore;
+#[cfg(test)]
+mod restore_tests;
 mod snapshot;
 mod starting;
 mod status;
+mod stopped;
 mod store;
 mod tasks;
 
 pub use api::*;
 pub use cluster::{Cluster, rebuild};
+pub use peer::check_peer_certificate;
+pub use restore::{has_node, restore};
+pub use stopped::StoppedNode;
+pub use store::{Replay, ReplayError};
 
 /// As nodes tell each other.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+pub use gauges::{DatabaseGauges, DiskGauges, Gauges, PeerGauges, RaftGauges};

@@ -22,6 +22,7 @@ const PLACE_WITHIN: Duration = Duration::from_secs(10);
 /// Before voters are said not to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(50);
+const ASK_WITHIN: Duration = Duration::from_secs(1);
 
 impl Member {
     pub(crate) fn members(&self) -> Vec<(u64, types::Member)> {
@@ -139,6 +140,26 @@ impl Node {
         }
         // A node that is still catching up may see memberships from before it was let in.
         self.was_member.load(Ordering::Acquire)
+    }
+
+    /// The newest membership seen here lacks this node, but the entry that would make it certain may never be sent to it: any
+    /// member that knows says so to whoever asks.
+    pub(crate) async fn ask_whether_removed(&self) {
+        let Some(member) = self.member() else { return };
+        let members = member.members();
+        let named = members
+            .iter()
+            .any(|(node, _)| *node == member.identity.node);
+        if named || !self.was_member.load(Ordering::Acquire) {
+            return;
+        }
+        for (node, at) in members {
+            // The network remembers a refusal.
+            let _ = member
+                .network
+                .status(node, &at, Instant::now() + ASK_WITHIN)
+                .await;
+        }
     }
 
     /// It must never speak for this id again.

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
+use rocksdb::DB;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) state: Arc<State>,
     /// Until Raft takes it.
     pub(crate) log: Mutex<Option<LogStore>>,
+    /// The log's database, as long as Raft has it; only to be measured.
+    pub(crate) log_database: Weak<DB>,
     pub(crate) member: OnceLock<Member>,
     pub(crate) host: Arc<PeerHost>,
     pub(crate) dialer: Dialer,
@@ -96,7 +99,8 @@ impl Node {
         let snapshots = Arc::new(snapshots);
         self.warn_of_a_lost_tail(&log)?;
         let peers = Peers::new();
-        let network = PeerNetwork::new(self.dialer.clone(), identity.clone(), peers.clone());
+        let network = PeerNetwork::new(self.dialer.clone(), identity.clone(), peers.clone())
+            .with_snapshot_rate(self.options.snapshot_bytes_per_second);
         let machine = StateMachine::new(self.state.clone(), snapshots);
         let config = raft_config(&identity.cluster, &self.options.raft)?;
         let raft = Raft::new(

@@ -46,6 +46,30 @@ impl NodeFile {
         }
     }
 
+    /// Whether the directory is a node's; false if there is no directory.
+    pub(crate) fn has_node(data_dir: &Path) -> io::Result<bool> {
+        match std::fs::read(data_dir.join(FILE_NAME)) {
+            Ok(bytes) => {
+                let file: NodeFile = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+                Ok(file.node.is_some())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// From here on this volume is that node, for ever.
+    pub(crate) fn become_node(
+        &mut self,
+        data_dir: &Path,
+        cluster: &str,
+        node: u64,
+    ) -> io::Result<()> {
+        self.cluster = Some(cluster.to_owned());
+        self.node = Some(node);
+        self.write(data_dir)
+    }
+
     /// On disk when it returns.
     pub(crate) fn write(&self, data_dir: &Path) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;

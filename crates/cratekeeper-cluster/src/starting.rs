@@ -13,17 +13,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ExecuteError, Failure, MembershipError, NodeOptions, StartError};
+use crate::api::{ExecuteError, Failure, MembershipError, NodeOptions, Start, StartError};
 use crate::features;
 use crate::membership::REMOVED;
 use crate::node::{Member, Node, storage};
 use crate::node_file::NodeFile;
 use crate::peer::{
-    self, AppliedReport, Asked, Dialer, Invitation, JoinAnswer, Joined, NoQuorum, PeerHost,
-    TlsFiles,
+    self, AppliedReport, Asked, Dialer, Invitation, JoinAnswer, Joined, NoQuorum, PeerCertificates,
+    PeerHost,
 };
 use crate::raft::log_store::LogStore;
 use crate::raft_thread::RaftThread;
+use crate::restore::check_unfinished;
 use crate::store::{STATE_FORMAT, State};
 
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(600);
@@ -40,12 +41,13 @@ impl Node {
         let thread =
             RaftThread::start().map_err(|error| storage("start the Raft runtime", error))?;
         let file = open_volume(&options.data_dir)?;
-        let tls = options
-            .tls
-            .as_ref()
-            .map(TlsFiles::read)
-            .transpose()
-            .map_err(StartError::Refused)?;
+        let founds = matches!(options.start, Start::Found { .. });
+        check_unfinished(
+            &options.data_dir,
+            &file,
+            founds && options.restore.is_some(),
+        )?;
+        let tls = certificates(&options, &file)?;
         // Connections and the peer service live on the Raft runtime, whoever uses them.
         let listen = options.peer_listen;
         let dialer_tls = tls.clone();
@@ -68,14 +70,13 @@ impl Node {
             options.index_cache_bytes,
         )
         .map_err(|error| storage("open the state", error))?;
-        features::check(&state)?;
+        features::check(&state, &options)?;
         let node = Node::new(options, file, Stores { log, state }, dialer, thread);
-        let (host, failing) = (node.host.clone(), node.clone());
-        node.thread.spawn(async move {
-            if let Err(why) = bound.serve(host, tls).await {
-                failing.fail(Failure::Broken(why));
-            }
-        });
+        let host = node.host.clone();
+        if let Some(tls) = &tls {
+            node.watch_certificates(tls.clone());
+        }
+        node.thread.spawn(bound.serve(host, tls));
         let entering = node.clone();
         node.thread.spawn(async move {
             if let Err(why) = entering.enter().await
@@ -85,6 +86,16 @@ impl Node {
             }
         });
         Ok(node)
+    }
+
+    fn watch_certificates(&self, certificates: Arc<PeerCertificates>) {
+        let stopping = self.stopping.clone();
+        self.thread.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = certificates.reload() => {}
+            }
+        });
     }
 
     fn new(
@@ -114,6 +125,7 @@ impl Node {
             file: Mutex::new(file),
             state: Arc::new(stores.state),
             log_errors: Box::new(stores.log.count_background_errors()),
+            log_database: stores.log.database(),
             log: Mutex::new(Some(stores.log)),
             member: OnceLock::new(),
             host,
@@ -135,6 +147,7 @@ impl Node {
     pub(crate) fn serve_members(self: &Arc<Node>, member: &Member) {
         let node = Arc::downgrade(self);
         let with = |node: &Weak<Node>| node.upgrade();
+        let state = self.state.clone();
         let [execute, read_index, change, join, status] = std::array::from_fn(|_| node.clone());
         let joined = Joined {
             identity: member.identity.clone(),
@@ -179,6 +192,7 @@ impl Node {
                 .boxed();
                 answer
             }),
+            was_removed: Arc::new(move |node| was_removed(&state, node)),
         };
         // Set once: a node becomes a member once in its life.
         let _ = self.host.joined.set(joined);
@@ -226,6 +240,24 @@ impl Node {
     }
 }
 
+/// Read before anything else is done: which cluster the peers must belong to is known from the volume, or from the configuration.
+pub(crate) fn certificates(
+    options: &NodeOptions,
+    file: &NodeFile,
+) -> Result<Option<Arc<PeerCertificates>>, StartError> {
+    let Some(tls) = &options.tls else {
+        return Ok(None);
+    };
+    let cluster = match &options.start {
+        _ if file.cluster.is_some() => file.cluster.clone(),
+        Start::Found { cluster, .. } => Some(cluster.clone()),
+        Start::Join { cluster, .. } => cluster.clone(),
+    };
+    PeerCertificates::load(tls, &options.peer_address, cluster)
+        .map(Some)
+        .map_err(StartError::Refused)
+}
+
 /// Only a node that was told to join takes an invitation; one that was told to found has its own plan.
 fn accept_invitations(invitations: &watch::Sender<Option<Invitation>>) -> peer::InviteFn {
     let invitations = invitations.clone();
@@ -235,8 +267,16 @@ fn accept_invitations(invitations: &watch::Sender<Option<Invitation>>) -> peer::
     })
 }
 
+/// Storage that cannot answer is a fault of its own; Raft's own checks still stand.
+fn was_removed(state: &State, node: u64) -> bool {
+    state.was_removed(node).unwrap_or_else(|error| {
+        tracing::error!(%error, node, "whether a node was removed could not be read");
+        false
+    })
+}
+
 /// A volume that was a node and has lost a part is not mended: the rest of the cluster still has what it had.
-fn open_volume(data_dir: &Path) -> Result<NodeFile, StartError> {
+pub(crate) fn open_volume(data_dir: &Path) -> Result<NodeFile, StartError> {
     std::fs::create_dir_all(data_dir).map_err(|error| {
         storage(
             &format!("create the data directory {}", data_dir.display()),

@@ -8,7 +8,7 @@ use cratekeeper_domain::{StreamId, StreamState};
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::Instant;
 
-use crate::api::{ClusterStatus, MemberRole, MemberStatus, NodeRole, ReadError};
+use crate::api::{ClusterStatus, HistoryHead, MemberRole, MemberStatus, NodeRole, ReadError};
 use crate::node::{Member, Node};
 use crate::store::StorageError;
 
@@ -59,6 +59,19 @@ impl Node {
         })
     }
 
+    /// See `Cluster::history`.
+    pub(crate) fn history_here(&self) -> Result<HistoryHead, ReadError> {
+        let member = self.member().ok_or(ReadError::NotReady)?;
+        let head = self.state.live().head()?;
+        let (history, _) = self.installation()?;
+        Ok(HistoryHead {
+            cluster: member.identity.cluster.clone(),
+            history,
+            sequence: head.sequence,
+            chain: head.chain.as_ref().try_into().unwrap_or_default(),
+        })
+    }
+
     /// The history's id and the feature level; empty and 0 before the founding.
     pub(crate) fn installation(&self) -> Result<(String, u32), StorageError> {
         let folded = self.state.folded(&StreamId::Installation)?;
@@ -72,7 +85,7 @@ impl Node {
         }
     }
 
-    fn members_here(&self, member: &Member) -> Vec<MemberStatus> {
+    pub(crate) fn members_here(&self, member: &Member) -> Vec<MemberStatus> {
         let (voters, members) = (member.voters(), member.members());
         let leader = member.leader().map(|(leader, _)| leader);
         let leads = leader == Some(member.identity.node);

@@ -9,6 +9,7 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::api::Failure;
+use crate::elections;
 use crate::node::{Member, Node};
 
 /// One try to learn from the leader how far there is to go.
@@ -26,6 +27,7 @@ pub(crate) fn start(node: &Arc<Node>, _member: &Member) {
     node.thread.spawn(watch_raft(node.clone()));
     node.thread.spawn(look_after_membership(node.clone()));
     node.thread.spawn(watch_storage(node.clone()));
+    node.thread.spawn(elections::count(node.clone()));
 }
 
 /// Until once everything acknowledged before has been applied here: only then is "no such crate" known to be true.
@@ -40,9 +42,26 @@ async fn catch_up(node: Arc<Node>) {
         {
             node.caught_up.store(true, Ordering::Release);
             node.report();
+            warn_of_another_role(&node);
             return;
         }
         sleep_until(Instant::now() + PAUSE).await;
+    }
+}
+
+/// Roles are given when a node joins; a changed configuration does not change them.
+fn warn_of_another_role(node: &Node) {
+    let Some(member) = node.member() else { return };
+    let me = member.identity.node;
+    let here = member.members().into_iter().find(|(node, _)| *node == me);
+    if let Some((_, here)) = here
+        && here.role != node.options.role
+    {
+        tracing::warn!(
+            joined = ?here.role,
+            configured = ?node.options.role,
+            "node.role is not what this node joined as, and has no effect; to change it, remove the node and let it join with an empty data directory"
+        );
     }
 }
 
@@ -127,6 +146,7 @@ async fn look_after_membership(node: Arc<Node>) {
         if tick.is_multiple_of(COMPARE_EVERY) {
             node.compare_history().await;
         }
+        node.ask_whether_removed().await;
         if node.was_removed().await {
             node.note_removal();
             return;

@@ -17,6 +17,8 @@ use crate::{
 };
 use caller::Caller;
 
+pub use installation::{go_on_restored, issue_after_restore};
+
 /// Rules an operator may set; read on the leader only, so nodes may differ while a change rolls out.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -107,6 +109,7 @@ pub fn decide(
             let caller = Caller::of(actor, view, now_ms)?;
             accounts::decide(command, request, &caller, view)
         }
+        Command::IssueToken { .. } if actor.login.is_none() => tokens::recover(command, view),
         Command::IssueToken { .. } | Command::RevokeToken { .. } => {
             let caller = Caller::of(actor, view, now_ms)?;
             tokens::decide(command, &caller, view)

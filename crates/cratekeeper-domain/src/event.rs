@@ -67,6 +67,16 @@ pub enum Event {
     FeatureLevelRaised {
         level: u32,
     },
+    /// Everything before was taken from a backup of another history; from here on it is this one. From feature level 2 on.
+    HistoryRestored {
+        from_cluster: String,
+        from_history: String,
+        /// Of the last event taken over, and the chain hash there.
+        sequence: u64,
+        chain: [u8; 32],
+        cluster: String,
+        history: String,
+    },
 }
 
 /// Who did it. Both empty: the cluster itself (founding, admitting nodes).

@@ -28,6 +28,9 @@ pub const FEATURE_LEVELS: [FeatureLevel; 2] = [
 /// Members that never vote; an older leader would make voters of them.
 pub const READERS_LEVEL: u32 = 2;
 
+/// Says in the history that it was restored; an older node would not know the event.
+pub const RESTORED_LEVEL: u32 = 2;
+
 /// The highest level this release knows: what a cluster founded by it begins with.
 pub const NEWEST_LEVEL: u32 = FEATURE_LEVELS[FEATURE_LEVELS.len() - 1].level;
 

@@ -37,6 +37,13 @@ impl Installation {
                 incarnation: incarnation.clone(),
             }),
             Event::FeatureLevelRaised { level } => installation.feature_level = *level,
+            // The node ids stay given out: a volume of the old history must never fit one of the new.
+            Event::HistoryRestored {
+                cluster, history, ..
+            } => {
+                installation.cluster.clone_from(cluster);
+                installation.history.clone_from(history);
+            }
             _ => {}
         }
     }

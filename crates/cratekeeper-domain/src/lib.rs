@@ -27,9 +27,11 @@ mod version_facts;
 pub use account::{Account, Role, Token};
 pub use checksum::Checksum;
 pub use command::{Command, Publish};
-pub use decide::{Policy, View, decide};
+pub use decide::{Policy, View, decide, go_on_restored, issue_after_restore};
 pub use event::{Actor, Event, Recorded, RequestId};
-pub use feature_level::{FEATURE_LEVELS, FIRST_LEVEL, FeatureLevel, NEWEST_LEVEL, READERS_LEVEL};
+pub use feature_level::{
+    FEATURE_LEVELS, FIRST_LEVEL, FeatureLevel, NEWEST_LEVEL, READERS_LEVEL, RESTORED_LEVEL,
+};
 pub use index_line::{index_path, render_index_line};
 pub use installation::{AdmittedNode, Installation};
 pub use krate::{Krate, PublishedVersion};

@@ -2,6 +2,9 @@
 
 mod accounts;
 mod api;
+mod backup;
+mod backup_api;
+mod certs;
 mod cluster;
 mod configuration;
 mod events;
@@ -11,6 +14,8 @@ mod ops;
 mod owners;
 pub(crate) mod print;
 mod rebuild;
+mod recover;
+mod restore;
 mod smoke;
 mod tokens;
 
@@ -20,7 +25,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::api::Api;
 pub(crate) use self::api::{Unreachable, client as probe_client};
+pub(crate) use self::backup_api::BackupApi;
 use crate::dev;
+use crate::observe::{self, LevelSwitch};
 use crate::serve;
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed; 2 not understood; 3 the registry could not be reached; 70 a node stopped because Raft or the storage below it did.";
@@ -87,10 +94,15 @@ enum Command {
     /// The nodes and what they agree on.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Make the node on this machine ready to stop: no new requests, leadership handed over.
+    /// Make the node on this machine ready to stop: not ready, the others able to agree without it, leadership handed over.
     Drain(ops::DrainArguments),
     /// Ask the node on this machine whether it is ready; the exit code says it.
     Healthcheck(ops::HealthcheckArguments),
+    /// Copies of the history outside of the cluster.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
+    /// Make the first node of a cluster of a backup and an empty data directory.
+    Restore(restore::RestoreArguments),
     /// Fold the history of a stopped node anew, and compare or replace what is derived from it.
     Rebuild(rebuild::RebuildArguments),
     /// See whether the registry works: publish a tiny crate, fetch it, and yank it.
@@ -101,6 +113,11 @@ enum Command {
     /// The configuration of a node.
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
+    /// Print the reference of the metrics that a node exports.
+    Metrics,
+    /// Certificates for nodes, where nobody else issues them.
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
     /// Print the description of the HTTP API, as OpenAPI 3.1; a running node has it at `/api/openapi.json`.
     Openapi,
     /// Print completions for a shell.
@@ -122,7 +139,7 @@ struct ServeArguments {
     stop_with_input: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigurationArguments {
     /// Default: /etc/cratekeeper/cratekeeper.toml, if it is there.
     #[arg(long, env = "CRATEKEEPER_CONFIG", value_name = "FILE")]
@@ -130,6 +147,15 @@ pub(crate) struct ConfigurationArguments {
     /// Set one key over file and environment; may be repeated.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
+}
+
+impl ConfigurationArguments {
+    fn file(config: Option<PathBuf>) -> ConfigurationArguments {
+        ConfigurationArguments {
+            config,
+            set: Vec::new(),
+        }
+    }
 }
 
 /// Does what the command line says.
@@ -140,15 +166,25 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Serve(arguments) => Box::pin(serve(arguments)).await,
         Command::Account(command) => accounts::run(command, &api()?).await,
-        Command::Token(command) => tokens::run(command, &api()?).await,
+        Command::Token(command) => tokens::run(command, &global).await,
         Command::Owner(command) => owners::run(command, &api()?).await,
         Command::Cluster(command) => cluster::run(command, &api()?).await,
         Command::Events(command) => events::run(command, &api()?).await,
         Command::Smoke(arguments) => smoke::run(arguments, &api()?).await,
         Command::Drain(arguments) => ops::drain(arguments).await,
         Command::Healthcheck(arguments) => ops::healthcheck(arguments).await,
+        Command::Backup(command) => Box::pin(backup::run(command, &global)).await,
+        Command::Restore(arguments) => Box::pin(restore::run(arguments, global.output)).await,
         Command::Rebuild(arguments) => rebuild::run(arguments, global.output).await,
         Command::Config(command) => configuration::run(command, global.output),
+        Command::Metrics => {
+            match global.output {
+                Output::Text => print::line(observe::metrics_markdown().trim_end()),
+                Output::Json => print::json(&observe::metrics_json()),
+            }
+            Ok(())
+        }
+        Command::Certs(command) => certs::run(command),
         Command::Openapi => {
             print::json(&crate::http::document());
             Ok(())
@@ -162,9 +198,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
-    let (config, settings) = configuration::read(arguments.configuration)?;
-    crate::observe::install_logs(&settings.log)?;
-    let metrics = crate::observe::install_metrics()?;
+    let (config, settings) = configuration::read(arguments.configuration.clone())?;
+    let observed = observe::install(&config, &settings)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         configuration = crate::config::one_line(&config)?,
@@ -174,5 +209,28 @@ async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     if arguments.stop_with_input {
         stop = stop.or_end_of_input();
     }
-    serve::run(settings, metrics, stop).await
+    let level = observed.level.clone();
+    tokio::spawn(async move { follow_level(arguments.configuration, level).await });
+    let outcome = serve::run(settings, observed.metrics.clone(), stop).await;
+    observed.stop().await;
+    outcome
+}
+
+/// `log.level` as the configuration has it whenever SIGHUP comes; everything else of it needs a restart.
+async fn follow_level(arguments: ConfigurationArguments, level: LevelSwitch) {
+    let hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    let Ok(mut hangups) = hangups else { return };
+    while hangups.recv().await.is_some() {
+        let read = configuration::read(arguments.clone());
+        let changed = read.and_then(|(_, settings)| {
+            level.set(&settings.log.level)?;
+            Ok(settings.log.level)
+        });
+        match changed {
+            Ok(level) => tracing::warn!(level, "the level of the log was read again"),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the log stays as it is");
+            }
+        }
+    }
 }

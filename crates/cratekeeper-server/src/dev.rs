@@ -16,7 +16,7 @@ use clap::Args;
 
 use self::children::Children;
 use self::directory::{Directory, NodeEntry};
-use crate::config::{Settings, Sources, load, validate};
+use crate::config::{ConfigFile, Settings, Sources, load, validate};
 use crate::observe;
 use crate::serve::{self, Handover, Stop};
 
@@ -86,25 +86,25 @@ fn count(arguments: &DevArguments, kept: usize) -> anyhow::Result<u32> {
 }
 
 /// What the node itself will read, so that a wrong `--set` is said here and not in a log.
-fn read(entry: &NodeEntry) -> anyhow::Result<Settings> {
+fn read(entry: &NodeEntry) -> anyhow::Result<(ConfigFile, Settings)> {
     let config = load(&Sources::new(Some(entry.config.clone()), Vec::new()))?;
-    validate(&config)
+    let settings = validate(&config)?;
+    Ok((config, settings))
 }
 
 /// One node, in this process.
 async fn run_here(
     directory: &Directory,
     entries: &mut [NodeEntry],
-    settings: Settings,
+    (config, settings): (ConfigFile, Settings),
     greeting: &str,
 ) -> anyhow::Result<()> {
-    observe::install_logs(&settings.log)?;
-    let metrics = observe::install_metrics()?;
+    let observed = observe::install(&config, &settings)?;
     entries[0].pid = Some(std::process::id());
     directory.write_nodes(entries)?;
 
     let stop = Stop::on_signals(Handover::Nothing)?;
-    let mut node = Box::pin(serve::run(settings, metrics, stop));
+    let mut node = Box::pin(serve::run(settings, observed.metrics.clone(), stop));
     let outcome = tokio::select! {
         ended = &mut node => ended,
         ready = Box::pin(ready::all(directory, entries)) => match ready {
@@ -115,6 +115,7 @@ async fn run_here(
             Err(error) => Err(error),
         },
     };
+    observed.stop().await;
     entries[0].pid = None;
     directory.write_nodes(entries)?;
     outcome

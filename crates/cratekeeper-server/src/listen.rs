@@ -23,7 +23,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
+
+use self::tls::PublicCertificate;
 
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that answers no ping within this time is gone, whatever TCP thinks.
@@ -49,15 +52,36 @@ pub(crate) struct TlsFiles {
 /// A bound port; the kernel queues connections until [`Listener::serve`].
 pub(crate) struct Listener {
     tcp: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Secured>,
     connections_max: usize,
     header_timeout: Duration,
+}
+
+struct Secured {
+    acceptor: TlsAcceptor,
+    certificate: Arc<PublicCertificate>,
+}
+
+impl Secured {
+    fn load(files: &TlsFiles) -> anyhow::Result<Secured> {
+        let certificate = PublicCertificate::load(files)?;
+        Ok(Secured {
+            acceptor: certificate.acceptor()?,
+            certificate,
+        })
+    }
+
+    /// The certificate is followed for as long as the second value lives.
+    fn keep_up(self) -> (TlsAcceptor, AbortOnDropHandle<()>) {
+        let following = tokio::spawn(self.certificate.reload());
+        (self.acceptor, AbortOnDropHandle::new(following))
+    }
 }
 
 impl Listener {
     /// Binds the port and reads the certificate.
     pub(crate) async fn bind(settings: &ListenSettings) -> anyhow::Result<Listener> {
-        let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = settings.tls.as_ref().map(Secured::load).transpose()?;
         let tcp = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("listen on {}", settings.listen))?;
@@ -74,6 +98,7 @@ impl Listener {
         let permits = Arc::new(Semaphore::new(self.connections_max));
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
+        let (acceptor, _reloading) = self.tls.map(Secured::keep_up).unzip();
         loop {
             let permit = tokio::select! {
                 permit = permits.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
@@ -93,7 +118,7 @@ impl Listener {
                         header_timeout: self.header_timeout,
                         watcher: graceful.watcher(),
                     };
-                    let tls = self.tls.clone();
+                    let tls = acceptor.clone();
                     connections.spawn(async move {
                         connection.accept(stream, tls).await;
                         drop(permit);

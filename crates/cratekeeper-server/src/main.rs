@@ -1,6 +1,7 @@
 //! `cratekeeper`: a private cargo registry that stays up. The command line says what to do; `serve` is where a node begins.
 
 mod app;
+mod backup;
 mod causes;
 mod cli;
 mod config;
@@ -10,6 +11,7 @@ mod http;
 mod listen;
 mod observe;
 mod ops;
+mod recover;
 mod search;
 mod serve;
 
@@ -27,6 +29,9 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(2);
 
 /// Raft or the storage below it has stopped (`EX_SOFTWARE`): the node may work again when it is started again.
 const BROKEN: u8 = 70;
+
+/// The configuration is wrong (`EX_CONFIG`): trying again does not help.
+const MISCONFIGURED: u8 = 78;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
@@ -55,6 +60,9 @@ fn main() -> ExitCode {
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<cli::Unreachable>() {
         return ExitCode::from(UNREACHABLE);
+    }
+    if error.is::<config::Misconfigured>() {
+        return ExitCode::from(MISCONFIGURED);
     }
     match error.downcast_ref::<Failure>() {
         Some(Failure::Broken(_)) => ExitCode::from(BROKEN),

@@ -1,6 +1,7 @@
 //! The port of probes and metrics. None of the probes a kubelet restarts a pod for looks at quorum, leader or peers.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::drain::Drain;
+use crate::recover;
+
+use crate::observe::scrape;
 
 /// Below the usual probe timeouts' patience with several tries, above any pause that is not a hang.
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +32,7 @@ pub(crate) struct Ops {
     pub(crate) cluster: Cluster,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) drain: Arc<Drain>,
+    pub(crate) data_dir: PathBuf,
 }
 
 pub(crate) fn router(ops: Ops) -> Router {
@@ -39,6 +44,7 @@ pub(crate) fn router(ops: Ops) -> Router {
         .route("/version", get(version))
         .route("/metrics", get(metrics))
         .route("/drain", post(drain))
+        .route("/admin-token", post(admin_token))
         .with_state(ops)
 }
 
@@ -118,16 +124,9 @@ async fn version() -> Response {
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {
-    let readiness = ops.cluster.readiness();
-    let flag = |value: bool| if value { 1.0 } else { 0.0 };
-    metrics::gauge!("cratekeeper_ready").set(flag(readiness.ready));
-    metrics::gauge!("cratekeeper_write_ready").set(flag(readiness.write_ready));
-    metrics::gauge!("cratekeeper_draining").set(flag(ops.cluster.is_draining()));
-    if let Ok(level) = ops.cluster.feature_level() {
-        metrics::gauge!("cratekeeper_feature_level").set(f64::from(level));
-    }
+    let text = scrape(&ops.metrics, &ops.cluster).await;
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], ops.metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
 #[derive(Deserialize)]
@@ -160,6 +159,27 @@ async fn drain(
             let sentence = format!("not drained within {seconds} s; it goes on\n");
             (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response()
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct AdminTokenQuery {
+    login: String,
+}
+
+/// Issues the token that lies in the data directory: whoever could put it there owns this node's data anyway.
+async fn admin_token(
+    State(ops): State<Ops>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Query(query): Query<AdminTokenQuery>,
+) -> Response {
+    if !peer.ip().to_canonical().is_loopback() {
+        let sentence = "run `cratekeeper token recover` on the node's own machine\n";
+        return (StatusCode::FORBIDDEN, sentence).into_response();
+    }
+    match recover::issue(&ops.cluster, &ops.data_dir, &query.login).await {
+        Ok(()) => "issued\n".into_response(),
+        Err(why) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
     }
 }
 

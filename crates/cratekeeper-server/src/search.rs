@@ -123,6 +123,10 @@ impl From<tokio::task::JoinError> for Trouble {
     }
 }
 
+fn measure(folded: u64) {
+    metrics::gauge!("cratekeeper_search_sequence").set(folded as f64);
+}
+
 /// The one writer, and how far it has folded.
 struct Folding {
     cluster: Cluster,
@@ -146,6 +150,7 @@ impl Folding {
                 0
             }
         };
+        measure(after);
         Ok(Folding {
             cluster,
             writer,
@@ -176,6 +181,7 @@ impl Folding {
         let chain = self.cluster.chain_at(last.sequence)?.unwrap_or_default();
         self.writer.commit(last.sequence, &chain)?;
         self.after = last.sequence;
+        measure(self.after);
         Ok(self)
     }
 

@@ -2,7 +2,9 @@
 
 mod closing;
 mod founding;
+mod restoring;
 mod signals;
+mod store;
 mod streams;
 mod supervisor;
 
@@ -10,18 +12,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use cratekeeper_cluster::{Cluster, NodeOptions, Start, StoreCheck};
+use cratekeeper_cluster::{Cluster, NodeOptions, Restore, Start};
 use cratekeeper_tarballs::Tarballs;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use founding::{new_token, write_secret};
+pub(crate) use founding::{new_token, token_id, write_secret};
+pub(crate) use restoring::{claim_for, founding_admin, restore_options};
 pub(crate) use signals::Stop;
+pub(crate) use store::TakeOver;
 
 use crate::app::{App, router};
-use crate::causes::with_causes;
+use crate::backup::keep_backed_up;
 use crate::config::{Settings, StartSettings, TarballSettings};
 use crate::drain::Drain;
 use crate::listen::{ListenSettings, Listener};
@@ -82,7 +86,8 @@ impl Node {
                 format!("create the data directory {}", settings.data_dir.display())
             })?;
         let tarballs = open_tarballs(&settings.tarballs).await?;
-        let cluster = Cluster::start(node_options(&settings, &tarballs)?).await?;
+        let restore = restoring::configured(&settings, &tarballs).await?;
+        let cluster = Cluster::start(node_options(&settings, &tarballs, restore)?).await?;
         let search = Search::open(settings.data_dir.join("search"), cluster.clone()).await?;
         tracing::info!(
             http = %settings.listen.listen,
@@ -92,6 +97,10 @@ impl Node {
             "the node runs"
         );
 
+        let backups = settings.backup.map(|backup| {
+            let backups = keep_backed_up(backup, cluster.clone(), tarballs.clone());
+            tokio::spawn(backups)
+        });
         let app = Arc::new(App {
             cluster: cluster.clone(),
             tarballs,
@@ -103,6 +112,7 @@ impl Node {
             cluster: cluster.clone(),
             metrics: metrics.clone(),
             drain: drain.clone(),
+            data_dir: settings.data_dir.clone(),
         });
         let follower = app.clone();
         Ok(Node {
@@ -117,7 +127,10 @@ impl Node {
                 tokio::spawn(async move { follower.search.follow().await }),
                 tokio::spawn(keep_up(metrics)),
                 tokio::spawn(supervisor::tell(cluster.clone())),
-            ],
+            ]
+            .into_iter()
+            .chain(backups)
+            .collect(),
             cluster,
         })
     }
@@ -192,7 +205,7 @@ fn ops_settings(settings: &Settings) -> ListenSettings {
     }
 }
 
-async fn open_tarballs(settings: &TarballSettings) -> anyhow::Result<Tarballs> {
+pub(crate) async fn open_tarballs(settings: &TarballSettings) -> anyhow::Result<Tarballs> {
     let tarballs = match settings {
         TarballSettings::Disk(directory) => Tarballs::disk(directory.clone()).await,
         TarballSettings::S3(options) => Tarballs::s3(options.clone()).await,
@@ -200,7 +213,11 @@ async fn open_tarballs(settings: &TarballSettings) -> anyhow::Result<Tarballs> {
     tarballs.context("open the tarball store")
 }
 
-fn node_options(settings: &Settings, tarballs: &Tarballs) -> anyhow::Result<NodeOptions> {
+fn node_options(
+    settings: &Settings,
+    tarballs: &Tarballs,
+    restore: Option<Restore>,
+) -> anyhow::Result<NodeOptions> {
     Ok(NodeOptions {
         data_dir: settings.data_dir.clone(),
         peer_listen: settings.peer_listen,
@@ -208,10 +225,13 @@ fn node_options(settings: &Settings, tarballs: &Tarballs) -> anyhow::Result<Node
         name: settings.name.clone(),
         role: settings.role,
         feature_level_max: settings.feature_level_max,
+        snapshot_bytes_per_second: settings.snapshot_bytes_per_second,
         tls: settings.peer_tls.clone(),
-        start: start(settings)?,
-        claim_store: claim_store(tarballs.clone()),
-        check_store: check_store(tarballs.clone()),
+        start: start(settings, restore.is_some())?,
+        claim_store: store::claim_store(tarballs.clone()),
+        check_store: store::check_store(tarballs.clone()),
+        confirm_store: store::confirm_store(tarballs.clone()),
+        restore,
         policy: settings.policy.clone(),
         raft: settings.raft.clone(),
         folded_crates_max: settings.folded_crates_max,
@@ -219,7 +239,8 @@ fn node_options(settings: &Settings, tarballs: &Tarballs) -> anyhow::Result<Node
     })
 }
 
-fn start(settings: &Settings) -> anyhow::Result<Start> {
+/// `restores`: whoever administered the old history administers the new one, so no token is made up.
+fn start(settings: &Settings, restores: bool) -> anyhow::Result<Start> {
     match &settings.start {
         StartSettings::Join { cluster, peers } => Ok(Start::Join {
             cluster: cluster.clone(),
@@ -233,60 +254,18 @@ fn start(settings: &Settings) -> anyhow::Result<Start> {
         } => {
             let token = match admin_token {
                 Some(token) => token.clone(),
+                None if restores => new_token()?,
                 None => founding::admin_token(&settings.data_dir)?,
             };
             Ok(Start::Found {
                 cluster: cluster.clone(),
                 peers: peers.clone(),
                 admin: admin.clone(),
-                admin_token: founding::token_id()?,
+                admin_token: token_id()?,
                 admin_token_hash: token.hash(),
             })
         }
     }
-}
-
-/// Founding: this store must become ours, or be ours already.
-fn claim_store(tarballs: Tarballs) -> StoreCheck {
-    Arc::new(move |cluster| {
-        let tarballs = tarballs.clone();
-        Box::pin(async move {
-            let holder = tarballs
-                .claim(&cluster)
-                .await
-                .map_err(|error| with_causes(&error))?;
-            if holder == cluster {
-                return Ok(());
-            }
-            Err(format!(
-                "{} belongs to the cluster `{holder}`, not to `{cluster}`: give this cluster a store of its own, or join or restore `{holder}`",
-                tarballs.describe()
-            ))
-        })
-    })
-}
-
-/// Joining: this store must be the one that the cluster uses.
-fn check_store(tarballs: Tarballs) -> StoreCheck {
-    Arc::new(move |cluster| {
-        let tarballs = tarballs.clone();
-        Box::pin(async move {
-            let store = tarballs.describe();
-            match tarballs
-                .claimed_by()
-                .await
-                .map_err(|error| with_causes(&error))?
-            {
-                Some(holder) if holder == cluster => Ok(()),
-                Some(holder) => Err(format!(
-                    "{store} belongs to the cluster `{holder}`, but this node is to join `{cluster}`: configure the store that `{cluster}` uses"
-                )),
-                None => Err(format!(
-                    "{store} is not the tarball store of the cluster `{cluster}`: all nodes need one store that each of them can reach, in S3 or in a directory they share"
-                )),
-            }
-        })
-    })
 }
 
 /// Histograms are folded from time to time, or they would grow while nobody scrapes.

@@ -87,14 +87,15 @@ impl Disk {
         Ok(Download::Stream { bytes, stream })
     }
 
-    pub(crate) async fn contains(&self, checksum: &Checksum) -> Stored<bool> {
+    pub(crate) async fn size(&self, checksum: &Checksum) -> Stored<Option<u64>> {
         let place = self.place(checksum);
-        self.off_thread(move |disk| {
-            let found = place.try_exists().map_err(at(&place))?;
-            if !found {
+        self.off_thread(move |disk| match fs::metadata(&place) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 disk.is_there()?;
+                Ok(None)
             }
-            Ok(found)
+            Err(error) => Err(at(&place)(error)),
         })
         .await
     }
@@ -110,6 +111,12 @@ impl Disk {
     pub(crate) async fn claim(&self, cluster: &str) -> Stored<String> {
         let cluster = cluster.to_owned();
         self.off_thread(move |disk| disk.claim_now(&cluster)).await
+    }
+
+    pub(crate) async fn reclaim(&self, from: &str, to: &str) -> Stored<String> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.off_thread(move |disk| disk.reclaim_now(&from, &to))
+            .await
     }
 
     pub(crate) async fn claimed_by(&self) -> Stored<Option<String>> {
@@ -219,6 +226,19 @@ impl Disk {
         match claimed {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(at(&path)(error)),
             _ => self.fsync_dir(&self.root)?,
+        }
+        let holder = self.read_claim()?;
+        holder.ok_or_else(|| TarballError::unavailable(DiskError::TornClaim(path)))
+    }
+
+    fn reclaim_now(&self, from: &str, to: &str) -> Stored<String> {
+        let path = self.root.join(CLAIM);
+        if self.read_claim()?.as_deref() == Some(from) {
+            self.may_write()?;
+            let incoming = Incoming(self.root.join(INCOMING).join(Uuid::new_v4().to_string()));
+            self.write_claim(&incoming.0, to).map_err(at(&path))?;
+            fs::rename(&incoming.0, &path).map_err(at(&path))?;
+            self.fsync_dir(&self.root)?;
         }
         let holder = self.read_claim()?;
         holder.ok_or_else(|| TarballError::unavailable(DiskError::TornClaim(path)))

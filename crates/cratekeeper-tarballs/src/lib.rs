@@ -1,7 +1,9 @@
 //! Tarballs by checksum: the one thing too big for the log. An enum of two stores, both ours: S3 or a directory.
 
+mod calls;
 mod disk;
 mod s3;
+mod shelf;
 mod verified;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use futures::Stream;
 
 use crate::disk::Disk;
 use crate::s3::S3;
+
+pub use shelf::{Object, Shelf, ShelfError, Stamp};
 
 /// Where tarballs live.
 #[derive(Debug, Clone)]
@@ -86,51 +90,88 @@ impl Tarballs {
         file: &Path,
         tarball_bytes: u64,
     ) -> Result<(), TarballError> {
-        match self {
-            Tarballs::Disk(disk) => disk.put(checksum, file, tarball_bytes).await,
-            Tarballs::S3(s3) => s3.put(checksum, file, tarball_bytes).await,
-        }
+        let put = async {
+            match self {
+                Tarballs::Disk(disk) => disk.put(checksum, file, tarball_bytes).await,
+                Tarballs::S3(s3) => s3.put(checksum, file, tarball_bytes).await,
+            }
+        };
+        self.call("put", Box::pin(put)).await?;
+        calls::stored(tarball_bytes);
+        Ok(())
     }
 
     pub async fn get(&self, checksum: &Checksum) -> Result<Download, TarballError> {
-        match self {
-            Tarballs::Disk(disk) => disk.get(checksum).await,
-            Tarballs::S3(s3) => s3.get(checksum).await,
-        }
+        let get = async {
+            match self {
+                Tarballs::Disk(disk) => disk.get(checksum).await,
+                Tarballs::S3(s3) => s3.get(checksum).await,
+            }
+        };
+        Ok(calls::counted(self.call("get", Box::pin(get)).await?))
     }
 
     /// Is it there? Its bytes are not read: who needs to know that they are right reads them with `get`.
     pub async fn contains(&self, checksum: &Checksum) -> Result<bool, TarballError> {
-        match self {
-            Tarballs::Disk(disk) => disk.contains(checksum).await,
-            Tarballs::S3(s3) => s3.contains(checksum).await,
-        }
+        Ok(self.size(checksum).await?.is_some())
+    }
+
+    /// How many bytes are there under this checksum, if any. They are not read.
+    pub async fn size(&self, checksum: &Checksum) -> Result<Option<u64>, TarballError> {
+        let size = async {
+            match self {
+                Tarballs::Disk(disk) => disk.size(checksum).await,
+                Tarballs::S3(s3) => s3.size(checksum).await,
+            }
+        };
+        self.call("size", Box::pin(size)).await
     }
 
     /// Can the store be reached now?
     pub async fn check(&self) -> Result<(), TarballError> {
-        match self {
-            Tarballs::Disk(disk) => disk.check().await,
-            Tarballs::S3(s3) => s3.check().await,
-        }
+        let check = async {
+            match self {
+                Tarballs::Disk(disk) => disk.check().await,
+                Tarballs::S3(s3) => s3.check().await,
+            }
+        };
+        self.call("check", Box::pin(check)).await
     }
 
     /// Founding: claims this store for `cluster` unless another cluster has claimed it: look, conditional put, read back.
     /// Returns the cluster that holds the claim afterwards (ours, or the one that came first). On an S3 server that ignores
     /// `If-None-Match`, two that claim in the same moment may both be told that it is theirs; the last one stays.
     pub async fn claim(&self, cluster: &str) -> Result<String, TarballError> {
-        match self {
-            Tarballs::Disk(disk) => disk.claim(cluster).await,
-            Tarballs::S3(s3) => s3.claim(cluster).await,
-        }
+        let claim = async {
+            match self {
+                Tarballs::Disk(disk) => disk.claim(cluster).await,
+                Tarballs::S3(s3) => s3.claim(cluster).await,
+            }
+        };
+        self.call("claim", Box::pin(claim)).await
+    }
+
+    /// Hands the claim on from the holder `from` to `to`, if `from` holds it; returns who holds it afterwards. Only for a restore,
+    /// which an operator asked for: two at once may both be told that it is theirs; the last one stays.
+    pub async fn reclaim(&self, from: &str, to: &str) -> Result<String, TarballError> {
+        let reclaim = async {
+            match self {
+                Tarballs::Disk(disk) => disk.reclaim(from, to).await,
+                Tarballs::S3(s3) => s3.reclaim(from, to).await,
+            }
+        };
+        self.call("reclaim", Box::pin(reclaim)).await
     }
 
     /// Who claimed this store, if anybody: a joining node refuses a store that its cluster has not claimed.
     pub async fn claimed_by(&self) -> Result<Option<String>, TarballError> {
-        match self {
-            Tarballs::Disk(disk) => disk.claimed_by().await,
-            Tarballs::S3(s3) => s3.claimed_by().await,
-        }
+        let claimed_by = async {
+            match self {
+                Tarballs::Disk(disk) => disk.claimed_by().await,
+                Tarballs::S3(s3) => s3.claimed_by().await,
+            }
+        };
+        self.call("claimed_by", Box::pin(claimed_by)).await
     }
 
     /// `s3` or `disk`, and where, for logs and status.

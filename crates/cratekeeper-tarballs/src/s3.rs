@@ -31,7 +31,7 @@ const CLAIM_BYTES_MAX: i64 = 4096;
 const ATTEMPTS: u32 = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// An upload may be as slow as this before it counts as failed.
-const UPLOAD_BYTES_PER_SECOND: u64 = 1024 * 1024;
+pub(crate) const UPLOAD_BYTES_PER_SECOND: u64 = 1024 * 1024;
 
 #[derive(Debug, Clone)]
 pub struct S3 {
@@ -60,34 +60,10 @@ type Stored<T> = Result<T, TarballError>;
 
 impl S3 {
     pub(crate) async fn connect(options: S3Options) -> Stored<S3> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest());
-        // A server of one's own has no regions; without a name the SDK would ask a cloud's metadata address in vain.
-        let fallback = options.endpoint.is_some().then(|| "us-east-1".to_owned());
-        if let Some(region) = options.region.or(fallback) {
-            loader = loader.region(Region::new(region));
-        }
-        if let Some((key_id, secret)) = options.credentials {
-            let credentials = Credentials::new(key_id, secret, None, None, "configuration");
-            loader = loader.credentials_provider(credentials);
-        }
-        let loaded = loader.load().await;
-        let stall = StalledStreamProtectionConfig::enabled().grace_period(options.timeout / 2);
-        let mut builder = Builder::from(&loaded)
-            .force_path_style(options.path_style)
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .timeout_config(short_call(options.timeout))
-            .stalled_stream_protection(stall.build())
-            // The stream is verified here; the SDK would do it a second time, and report damage as a broken connection.
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        if let Some(endpoint) = &options.endpoint {
-            builder = builder.endpoint_url(endpoint);
-        }
-        let prefix = options.prefix.trim_matches('/');
-        let slash = if prefix.is_empty() { "" } else { "/" };
         Ok(S3 {
-            client: Client::from_conf(builder.build()),
+            client: client(&options).await,
+            prefix: prefix(&options),
             bucket: options.bucket,
-            prefix: format!("{prefix}{slash}"),
             endpoint: options.endpoint,
             timeout: options.timeout,
             redirect: options.redirect,
@@ -156,13 +132,19 @@ impl S3 {
         Ok(Download::Stream { bytes, stream })
     }
 
-    pub(crate) async fn contains(&self, checksum: &Checksum) -> Stored<bool> {
+    pub(crate) async fn size(&self, checksum: &Checksum) -> Stored<Option<u64>> {
         match self.head(checksum).await {
-            Ok(_) => Ok(true),
+            Ok(found) => {
+                let bytes = found.content_length.and_then(|it| u64::try_from(it).ok());
+                let bytes = bytes.ok_or_else(|| {
+                    TarballError::unavailable(S3Error::NoLength(self.key(checksum)))
+                })?;
+                Ok(Some(bytes))
+            }
             Err(error) if error.as_service_error().is_some_and(|it| it.is_not_found()) => {
                 // An answer to HEAD has no body, and so looks the same when the whole bucket is missing.
                 self.check().await?;
-                Ok(false)
+                Ok(None)
             }
             Err(error) => Err(TarballError::unavailable(error)),
         }
@@ -196,6 +178,22 @@ impl S3 {
                 }
                 _ => return Err(TarballError::unavailable(error)),
             }
+        }
+        let holder = self.claimed_by().await?;
+        holder.ok_or_else(|| TarballError::unavailable(S3Error::LostClaim(self.claim_key())))
+    }
+
+    pub(crate) async fn reclaim(&self, from: &str, to: &str) -> Stored<String> {
+        if let Some(holder) = self.claimed_by().await?
+            && holder == from
+        {
+            let put = self.client.put_object().bucket(&self.bucket);
+            put.key(self.claim_key())
+                .content_type("text/plain")
+                .body(ByteStream::from(to.as_bytes().to_vec()))
+                .send()
+                .await
+                .map_err(TarballError::unavailable)?;
         }
         let holder = self.claimed_by().await?;
         holder.ok_or_else(|| TarballError::unavailable(S3Error::LostClaim(self.claim_key())))
@@ -260,6 +258,40 @@ impl S3 {
     }
 }
 
+/// A client for any server that speaks S3, with the bounds that every call of ours has.
+pub(crate) async fn client(options: &S3Options) -> Client {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    // A server of one's own has no regions; without a name the SDK would ask a cloud's metadata address in vain.
+    let fallback = options.endpoint.is_some().then(|| "us-east-1".to_owned());
+    if let Some(region) = options.region.clone().or(fallback) {
+        loader = loader.region(Region::new(region));
+    }
+    if let Some((key_id, secret)) = &options.credentials {
+        let credentials = Credentials::new(key_id, secret, None, None, "configuration");
+        loader = loader.credentials_provider(credentials);
+    }
+    let loaded = loader.load().await;
+    let stall = StalledStreamProtectionConfig::enabled().grace_period(options.timeout / 2);
+    let mut builder = Builder::from(&loaded)
+        .force_path_style(options.path_style)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(short_call(options.timeout))
+        .stalled_stream_protection(stall.build())
+        // What is read is verified by us; the SDK would do it a second time, and report damage as a broken connection.
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.endpoint_url(endpoint);
+    }
+    Client::from_conf(builder.build())
+}
+
+/// Empty, or ends with a slash.
+pub(crate) fn prefix(options: &S3Options) -> String {
+    let prefix = options.prefix.trim_matches('/');
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    format!("{prefix}{slash}")
+}
+
 /// Does the server vouch for the very bytes? One that keeps no checksum is sent them again.
 fn is_same(found: &HeadObjectOutput, checksum: &str, bytes: u64) -> bool {
     let length = found.content_length.and_then(|it| u64::try_from(it).ok());
@@ -287,7 +319,7 @@ fn short_call(timeout: Duration) -> TimeoutConfig {
 }
 
 /// A connection on which nothing moves is given up by the stall protection, not by a bound on the attempt.
-fn long_call(timeout: Duration) -> TimeoutConfig {
+pub(crate) fn long_call(timeout: Duration) -> TimeoutConfig {
     let builder = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT.min(timeout / 2));
     let builder = builder.operation_attempt_timeout(timeout);
     builder.operation_timeout(timeout).build()

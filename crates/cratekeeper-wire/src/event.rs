@@ -72,7 +72,8 @@ pub fn encode_event(event: &Event) -> EncodedEvent {
         | Event::TokenRevoked { .. } => account_event(event),
         Event::ClusterFounded { .. }
         | Event::NodeAdmitted { .. }
-        | Event::FeatureLevelRaised { .. } => installation_event(event),
+        | Event::FeatureLevelRaised { .. }
+        | Event::HistoryRestored { .. } => installation_event(event),
     };
     EncodedEvent {
         kind,
@@ -151,6 +152,24 @@ fn installation_event(event: &Event) -> (&'static str, Vec<u8>) {
         Event::FeatureLevelRaised { level } => {
             let payload = pb::event::FeatureLevelRaised { level: *level };
             ("feature_level_raised", payload.encode_to_vec())
+        }
+        Event::HistoryRestored {
+            from_cluster,
+            from_history,
+            sequence,
+            chain,
+            cluster,
+            history,
+        } => {
+            let payload = pb::event::HistoryRestored {
+                from_cluster: from_cluster.clone(),
+                from_history: from_history.clone(),
+                sequence: *sequence,
+                chain: Bytes::copy_from_slice(chain),
+                cluster: cluster.clone(),
+                history: history.clone(),
+            };
+            ("history_restored", payload.encode_to_vec())
         }
         _ => unreachable!("only events of the installation are encoded here"),
     }
@@ -264,6 +283,17 @@ fn decode_other(kind: &str, payload: &[u8]) -> Result<Option<Event>, DecodeError
             let payload = pb::event::FeatureLevelRaised::decode(payload)?;
             Event::FeatureLevelRaised {
                 level: payload.level,
+            }
+        }
+        "history_restored" => {
+            let payload = pb::event::HistoryRestored::decode(payload)?;
+            Event::HistoryRestored {
+                from_cluster: payload.from_cluster,
+                from_history: payload.from_history,
+                sequence: payload.sequence,
+                chain: bytes(&payload.chain, "chain")?,
+                cluster: payload.cluster,
+                history: payload.history,
             }
         }
         _ => return Ok(None),

@@ -1,6 +1,7 @@
 //! The only place where bytes outlive a process: generated code for `proto/`, and proto ⇄ domain.
 
 mod append;
+pub mod backup;
 mod command;
 mod error;
 mod event;

@@ -14,6 +14,7 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
@@ -44,6 +45,7 @@ pub(super) async fn open<S>(
     stamp: &Stamp,
     mut input: S,
     connection: Connection,
+    trust: CancellationToken,
 ) -> Result<Results, RPCError<TypeConfig>>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
@@ -70,6 +72,7 @@ where
         unanswered: 0,
         heard: Instant::now(),
         connection,
+        trust,
     };
     Ok(futures::stream::unfold(Some(session), |session| async { session?.next().await }).boxed())
 }
@@ -80,6 +83,8 @@ struct Session<S> {
     unanswered: usize,
     heard: Instant,
     connection: Connection,
+    /// Of the connection: when it ends, Raft opens another stream.
+    trust: CancellationToken,
 }
 
 type Item = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
@@ -96,6 +101,10 @@ where
             }
             let reply = tokio::select! {
                 biased;
+                () = self.trust.cancelled() => {
+                    let status = Status::unavailable("connections are made again with the new authorities");
+                    return Some((Err(unreachable(&status)), None));
+                }
                 reply = timeout_at(self.heard + SILENCE, self.replies.message()) => reply,
                 sent = self.outgoing.send_next(), if self.outgoing.is_open() => {
                     self.unanswered += usize::from(sent);
@@ -237,6 +246,7 @@ mod tests {
             &stamp,
             pausing,
             Peers::new().connect(2),
+            CancellationToken::new(),
         );
         let began = Instant::now();
         assert!(opening.await.is_err(), "nobody listens there");

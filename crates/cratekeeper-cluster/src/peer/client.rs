@@ -39,6 +39,7 @@ pub(crate) struct PeerNetwork {
     peers: Arc<Peers>,
     /// See `is_refused`.
     pub(super) refused: Arc<AtomicBool>,
+    snapshot_rate: Option<u64>,
 }
 
 impl PeerNetwork {
@@ -48,6 +49,15 @@ impl PeerNetwork {
             identity: Arc::new(identity),
             peers,
             refused: Arc::default(),
+            snapshot_rate: None,
+        }
+    }
+
+    /// Snapshots are sent with at most so many bytes a second each.
+    pub(crate) fn with_snapshot_rate(self, rate: Option<u64>) -> PeerNetwork {
+        PeerNetwork {
+            snapshot_rate: rate,
+            ..self
         }
     }
 
@@ -173,9 +183,10 @@ impl RaftNetworkV2<TypeConfig> for PeerTarget {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
+            let trust = self.network.dialer.trust();
             let (client, stamp) = self.client(Purpose::Append)?;
             let connection = self.network.peers.connect(self.node);
-            let results = append::open(client, &stamp, input, connection).await?;
+            let results = append::open(client, &stamp, input, connection, trust).await?;
             Ok(results as BoxStream<'s, _>)
         })
     }
@@ -206,12 +217,23 @@ impl RaftNetworkV2<TypeConfig> for PeerTarget {
         let (client, stamp) = self
             .client(Purpose::Snapshot)
             .map_err(StreamingError::from)?;
-        let node = self.node;
+        let (node, rate) = (self.node, self.network.snapshot_rate);
+        let started = Instant::now();
+        let outcome = |outcome: &'static str| {
+            metrics::counter!("cratekeeper_snapshot_sends_total", "outcome" => outcome)
+                .increment(1);
+        };
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = send_snapshot(client, &stamp, vote, snapshot.snapshot) => match sent {
-                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+            sent = send_snapshot(client, &stamp, vote, snapshot.snapshot, rate) => match sent {
+                Ok(vote) => {
+                    outcome("delivered");
+                    metrics::histogram!("cratekeeper_snapshot_send_duration_seconds")
+                        .record(started.elapsed().as_secs_f64());
+                    Ok(SnapshotResponse::new(vote))
+                }
                 Err(failure) => {
+                    outcome("failed");
                     tracing::warn!(node, %failure, "a snapshot was not delivered");
                     Err(failure.into())
                 }

@@ -7,15 +7,26 @@ use std::time::Duration;
 
 use cratekeeper_wire::pb::peer as pb;
 use cratekeeper_wire::pb::peer::admission_client::AdmissionClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tonic::transport::{
-    Certificate, Channel, ClientTlsConfig, Endpoint, Identity, ServerTlsConfig,
-};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tonic::codegen::http::Uri;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{ConnectError, Request, Response, Status};
+use tower::{Service, ServiceExt};
 
-use crate::PeerTls;
+use super::connection::{Bounded, PeerConnection};
+use super::refusals::Refusals;
+use super::tls::{PeerCertificates, host_of};
+use super::tls_faults::predicate_of_io;
 use crate::causes::with_causes;
+use crate::certificates::CertificateFacts;
 
 /// Larger than anything that is sent: an append request of one entry.
 pub(super) const MESSAGE_MAX: usize = 16 * 1024 * 1024;
@@ -34,46 +45,6 @@ pub(super) enum Purpose {
     Commands,
 }
 
-/// The certificate, key and authority that this node shows and demands, as PEM.
-#[derive(Clone)]
-pub(crate) struct TlsFiles {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
-    ca: Vec<u8>,
-}
-
-impl TlsFiles {
-    /// Reads all three files; the error names the file.
-    pub(crate) fn read(tls: &PeerTls) -> Result<TlsFiles, String> {
-        let read = |path: &std::path::Path| {
-            std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-        };
-        Ok(TlsFiles {
-            certificate: read(&tls.certificate)?,
-            key: read(&tls.key)?,
-            ca: read(&tls.ca)?,
-        })
-    }
-
-    pub(super) fn server(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new()
-            .identity(Identity::from_pem(&self.certificate, &self.key))
-            .client_ca_root(Certificate::from_pem(&self.ca))
-    }
-
-    fn client(&self) -> ClientTlsConfig {
-        ClientTlsConfig::new()
-            .identity(Identity::from_pem(&self.certificate, &self.key))
-            .ca_certificate(Certificate::from_pem(&self.ca))
-    }
-}
-
-impl std::fmt::Debug for TlsFiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsFiles")
-    }
-}
-
 /// Opens connections by address; cheap to clone. Its connections live on the runtime it was made on, whoever uses them.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
@@ -82,56 +53,77 @@ pub(crate) struct Dialer {
 
 #[derive(Debug)]
 struct Shared {
-    tls: Option<TlsFiles>,
+    tls: Option<Arc<PeerCertificates>>,
+    refusals: Arc<Refusals>,
     runtime: tokio::runtime::Handle,
-    channels: Mutex<HashMap<(String, Purpose), Channel>>,
+    channels: Mutex<HashMap<(String, Purpose), Open>>,
+}
+
+/// A channel that may be used until its trust ends.
+#[derive(Debug)]
+struct Open {
+    channel: Channel,
+    trust: CancellationToken,
 }
 
 impl Dialer {
     /// Call it on the runtime that is to do the network's work.
-    pub(crate) fn new(tls: Option<TlsFiles>) -> Dialer {
+    pub(crate) fn new(tls: Option<Arc<PeerCertificates>>) -> Dialer {
         Dialer {
             shared: Arc::new(Shared {
                 tls,
+                refusals: Arc::default(),
                 runtime: tokio::runtime::Handle::current(),
                 channels: Mutex::default(),
             }),
         }
     }
 
-    /// Does not connect; errors only if `address` is not `host:port` or the TLS files are not usable.
+    /// Does not connect; errors only if `address` is not `host:port`.
     pub(super) fn channel(&self, address: &str, purpose: Purpose) -> Result<Channel, Status> {
+        let key = (address.to_owned(), purpose);
         let mut channels = self.shared.channels.lock();
-        if let Some(channel) = channels.get(&(address.to_owned(), purpose)) {
-            return Ok(channel.clone());
+        if let Some(open) = channels.get(&key)
+            && !open.trust.is_cancelled()
+        {
+            return Ok(open.channel.clone());
         }
-        let endpoint = self.endpoint(address).map_err(|error| {
+        let endpoint = endpoint(address).map_err(|error| {
             Status::invalid_argument(format!(
                 "`{address}` cannot be dialled: {}",
                 with_causes(&error)
             ))
         })?;
         let _runtime = self.shared.runtime.enter();
-        let channel = endpoint.connect_lazy();
-        channels.insert((address.to_owned(), purpose), channel.clone());
+        let trust = self.trust();
+        let channel = match &self.shared.tls {
+            None => endpoint.connect_lazy(),
+            Some(tls) => {
+                let connector = secured(address, tls, &self.shared.refusals);
+                endpoint.connect_with_connector_lazy(connector)
+            }
+        };
+        let open = Open {
+            channel: channel.clone(),
+            trust,
+        };
+        channels.insert(key, open);
         Ok(channel)
     }
 
-    fn endpoint(&self, address: &str) -> Result<Endpoint, tonic::transport::Error> {
-        let scheme = if self.shared.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE_PATIENCE)
-            .keep_alive_while_idle(true);
+    /// Ends when the connections that are opened now have to be made again.
+    pub(super) fn trust(&self) -> CancellationToken {
         match &self.shared.tls {
-            Some(tls) => endpoint.tls_config(tls.client()),
-            None => Ok(endpoint),
+            None => CancellationToken::new(),
+            Some(tls) => tls.current().trust.clone(),
+        }
+    }
+
+    /// See `PeerCertificates::belong_to`.
+    pub(crate) fn belong_to(&self, cluster: &str) -> Result<(), String> {
+        match &self.shared.tls {
+            None => Ok(()),
+            Some(tls) => tls.belong_to(cluster),
         }
     }
 
@@ -177,6 +169,72 @@ impl Dialer {
             .await
             .map_err(said)
     }
+}
+
+/// The scheme only says how the port is found: `secured` adds TLS below HTTP/2.
+fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_PATIENCE)
+        .keep_alive_while_idle(true))
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Secured = TokioIo<Bounded<TlsStream<TcpStream>>>;
+
+/// Connects as the certificates of that moment say; whatever the other node shows is checked before a byte of a call is sent.
+fn secured(
+    address: &str,
+    tls: &Arc<PeerCertificates>,
+    refusals: &Arc<Refusals>,
+) -> impl Service<Uri, Response = Secured, Error = BoxError, Future: Send> + Clone + Send + 'static
+{
+    let mut plain = HttpConnector::new();
+    plain.set_nodelay(true);
+    plain.set_connect_timeout(Some(CONNECT));
+    let (address, tls, refusals) = (address.to_owned(), tls.clone(), refusals.clone());
+    tower::service_fn(move |uri: Uri| {
+        let plain = plain.clone();
+        let (address, tls, refusals) = (address.clone(), tls.clone(), refusals.clone());
+        async move {
+            let stream = plain.oneshot(uri).await?.into_inner();
+            let secured = secure(stream, &address, &tls).await;
+            let stream = secured.map_err(|why| {
+                refusals.tell(&address, &why);
+                format!("the node at `{address}` {why}")
+            })?;
+            Ok(TokioIo::new(stream))
+        }
+    })
+}
+
+/// The error continues "the other node …".
+async fn secure(
+    stream: TcpStream,
+    address: &str,
+    tls: &PeerCertificates,
+) -> Result<Bounded<TlsStream<TcpStream>>, String> {
+    let current = tls.current();
+    let host = host_of(address);
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("has the host name `{host}`, which no certificate can be for"))?;
+    let stream = TlsConnector::from(current.client.clone())
+        .connect(name, stream)
+        .await
+        .map_err(|error| predicate_of_io(&error, tls.authorities_file()))?;
+    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let shown = shown.first().ok_or("shows no certificate")?;
+    let facts = CertificateFacts::read(shown)
+        .map_err(|why| format!("shows a certificate that is none: {why}"))?;
+    tls.check_cluster(&facts)
+        .map_err(|why| format!("shows a certificate that {why}"))?;
+    let connection = PeerConnection {
+        certificate: Some(Arc::new(facts)),
+        trust: current.trust.clone(),
+    };
+    Ok(Bounded::new(stream, connection, CancellationToken::new()))
 }
 
 /// The reply, or DEADLINE_EXCEEDED.

@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use super::client::{PeerNetwork, stamped};
 use super::dial::{Purpose, describe, never_sent, within};
 use super::host::{Asked, Change, NoQuorum};
+use super::trace;
 use crate::raft::convert::{member_from_pb, member_to_pb};
 use crate::raft::types::Member;
 use crate::{
@@ -37,8 +38,9 @@ impl PeerNetwork {
         let Ok((mut client, stamp)) = self.client(node, at, Purpose::Commands) else {
             return Err(Asked::NotLeader(None));
         };
-        let call = client.execute(stamped(&stamp, request_to_pb(request, deadline)));
-        match within(deadline + GRACE, call).await {
+        let mut call = stamped(&stamp, request_to_pb(request, deadline));
+        trace::put(call.metadata_mut());
+        match within(deadline + GRACE, client.execute(call)).await {
             Ok(reply) => execute_reply_from_pb(reply),
             Err(status) if self.nothing_done(node, &status) => Err(Asked::NotLeader(None)),
             Err(_) => Err(ExecuteError::OutcomeUnknown.into()),
@@ -59,8 +61,9 @@ impl PeerNetwork {
         let question = pb::ReadIndexRequest {
             remaining_ms: remaining_ms(deadline),
         };
-        let call = client.read_index(stamped(&stamp, question));
-        match within(deadline + GRACE, call)
+        let mut call = stamped(&stamp, question);
+        trace::put(call.metadata_mut());
+        match within(deadline + GRACE, client.read_index(call))
             .await
             .map(|reply| reply.outcome)
         {
@@ -89,7 +92,10 @@ impl PeerNetwork {
         let call = client.status(stamped(&stamp, question));
         match within(deadline + GRACE, call).await {
             Ok(reply) => Ok(status_from_pb(reply, self.identity.node)),
-            Err(status) => Err(describe(&status)),
+            Err(status) => {
+                self.note_refusal(&status);
+                Err(describe(&status))
+            }
         }
     }
 

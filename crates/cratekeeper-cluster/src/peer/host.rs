@@ -30,6 +30,8 @@ pub(crate) type ChangeFn =
     Arc<dyn Fn(Change, Instant) -> Answer<u64, MembershipError> + Send + Sync>;
 pub(crate) type JoinFn =
     Arc<dyn Fn(pb::JoinRequest) -> BoxFuture<'static, JoinAnswer> + Send + Sync>;
+/// As applied here: that node was a member and is none any more, nor will be.
+pub(crate) type WasRemovedFn = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 /// To a node in no cluster; the error is a sentence for the operator.
 pub(crate) type InviteFn = Arc<dyn Fn(Invitation) -> Result<(), String> + Send + Sync>;
 
@@ -90,6 +92,7 @@ pub(crate) struct Joined {
     pub(crate) status: StatusFn,
     pub(crate) change: ChangeFn,
     pub(crate) join: JoinFn,
+    pub(crate) was_removed: WasRemovedFn,
 }
 
 pub(crate) struct PeerHost {

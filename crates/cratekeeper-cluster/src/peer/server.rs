@@ -17,11 +17,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
+use tracing::Instrument;
 
-use super::admission::Doorkeeper;
-use super::dial::{MESSAGE_MAX, TlsFiles, describe};
+use super::accept;
+use super::admission::{Doorkeeper, names_its_host};
+use super::connection::PeerConnection;
+use super::dial::{MESSAGE_MAX, describe};
 use super::encoding::{
     append_from_pb, append_result_to_pb, transfer_from_pb, transfer_reply_to_pb, vote_reply_to_pb,
     vote_request_from_pb,
@@ -30,6 +32,8 @@ use super::forward;
 use super::host::{Change, Joined, PeerHost};
 use super::identity::{Caller, not_a_member};
 use super::peers::AppliedReport;
+use super::tls::PeerCertificates;
+use super::trace;
 use crate::RELEASE;
 use crate::raft::convert::Malformed;
 use crate::raft::types::{Raft, TypeConfig};
@@ -40,8 +44,6 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// For calls under way when the node stops.
-const LAST_CALLS: Duration = Duration::from_secs(3);
 
 /// The port is taken, nobody is answered yet.
 pub(crate) struct BoundPeer {
@@ -54,44 +56,28 @@ pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<BoundPeer> {
 }
 
 impl BoundPeer {
+    #[cfg(test)]
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("it is bound")
+    }
+
     /// Answers until `host.stopping` is cancelled, then gives calls under way a few seconds.
-    pub(crate) async fn serve(
-        self,
-        host: Arc<PeerHost>,
-        tls: Option<TlsFiles>,
-    ) -> Result<(), String> {
+    pub(crate) async fn serve(self, host: Arc<PeerHost>, tls: Option<Arc<PeerCertificates>>) {
         let stopping = host.stopping.clone();
-        let mut server = Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE));
-        if let Some(tls) = &tls {
-            server = server
-                .tls_config(tls.server())
-                .map_err(|error| format!("the peer certificate cannot be used: {error}"))?;
-        }
         let door = host.clone();
         let peer = PeerServer::new(PeerCalls { host: host.clone() })
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
         let members_only =
             InterceptedService::new(peer, move |call: Request<()>| admit(&door, call));
-        let serving = server
+        let service = Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .add_service(AdmissionServer::new(Doorkeeper { host }))
-            .add_service(members_only)
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(self.listener).with_nodelay(Some(true)),
-                stopping.clone().cancelled_owned(),
-            );
-        let last_calls = async {
-            stopping.cancelled().await;
-            tokio::time::sleep(LAST_CALLS).await;
-        };
-        tokio::select! {
-            served = serving => served.map_err(|error| format!("the peer service failed: {error}")),
-            () = last_calls => Ok(()),
-        }
+            .add_service(members_only);
+        accept::serve(self.listener, service, tls, stopping).await;
     }
 }
 
@@ -99,7 +85,14 @@ impl BoundPeer {
 fn admit(host: &PeerHost, mut call: Request<()>) -> Result<Request<()>, Status> {
     let joined = host.joined()?;
     let incarnation_of = |node| joined.member(node).map(|member| member.incarnation);
-    match joined.identity.admit(call.metadata(), incarnation_of) {
+    let admitted = joined
+        .identity
+        .admit(call.metadata(), incarnation_of)
+        .and_then(|caller| {
+            judge(joined, caller, call.extensions())?;
+            Ok(caller)
+        });
+    match admitted {
         Ok(caller) => {
             call.extensions_mut().insert(caller);
             Ok(call)
@@ -108,6 +101,18 @@ fn admit(host: &PeerHost, mut call: Request<()>) -> Result<Request<()>, Status> 
             tracing::warn!(refusal = refusal.message(), "a peer's call was refused");
             Err(refusal)
         }
+    }
+}
+
+/// A member speaks only from where it is a member, and a node that was removed not at all.
+fn judge(joined: &Joined, caller: Caller, extensions: &Extensions) -> Result<(), Status> {
+    match joined.member(caller.node) {
+        Some(member) => names_its_host(extensions, &member.address).map_err(|why| {
+            Status::permission_denied(format!("the call is from node {}, but {why}", caller.node))
+        }),
+        None if (joined.was_removed)(caller.node) => Err(not_a_member(caller.node)),
+        // It may have joined since this node last heard from the cluster.
+        None => Ok(()),
     }
 }
 
@@ -147,7 +152,9 @@ impl Peer for PeerCalls {
         let raft = self.host.joined()?.raft.clone();
         let mut life = interval(SIGN_OF_LIFE);
         life.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let connection = call.extensions().get::<PeerConnection>();
         let answering = Answering {
+            trust: connection.map_or_else(CancellationToken::new, |one| one.trust.clone()),
             results: append_results(raft, call.into_inner()),
             applied: self.host.applied.clone(),
             life,
@@ -249,11 +256,12 @@ impl Peer for PeerCalls {
         call: Request<pb::ExecuteRequest>,
     ) -> Result<Response<pb::ExecuteReply>, Status> {
         let joined = self.for_member(&call)?;
+        let span = trace::asked("Execute", call.metadata());
         let message = call.into_inner();
         let deadline = deadline(message.remaining_ms);
         let request = forward::request_from_pb(message)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let outcome = (joined.execute)(request, deadline).await;
+        let outcome = (joined.execute)(request, deadline).instrument(span).await;
         Ok(Response::new(forward::execute_reply_to_pb(outcome)))
     }
 
@@ -262,7 +270,9 @@ impl Peer for PeerCalls {
         call: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexReply>, Status> {
         let joined = self.for_member(&call)?;
-        let outcome = (joined.read_index)(deadline(call.get_ref().remaining_ms)).await;
+        let span = trace::asked("ReadIndex", call.metadata());
+        let deadline = deadline(call.get_ref().remaining_ms);
+        let outcome = (joined.read_index)(deadline).instrument(span).await;
         Ok(Response::new(forward::read_index_reply_to_pb(outcome)))
     }
 
@@ -329,6 +339,8 @@ struct Answering {
     /// Until it has been said.
     about: Option<pb::About>,
     stopping: CancellationToken,
+    /// Of the connection.
+    trust: CancellationToken,
 }
 
 impl Answering {
@@ -341,6 +353,7 @@ impl Answering {
         let reply = tokio::select! {
             biased;
             () = self.stopping.cancelled() => return None,
+            () = self.trust.cancelled() => return None,
             result = self.results.next() => Reply::Result(append_result_to_pb(&result?)),
             moved = self.applied.changed() => {
                 moved.ok()?;
@@ -393,7 +406,7 @@ mod tests {
     #[tokio::test]
     async fn a_node_in_no_cluster_says_so_can_be_invited_and_answers_no_member() {
         let bound = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let address = bound.listener.local_addr().unwrap().to_string();
+        let address = bound.address().to_string();
         let (invited, mut invitations) = mpsc::unbounded_channel();
         let (_reports, applied) = watch::channel(AppliedReport::default());
         let host = Arc::new(PeerHost {
@@ -453,6 +466,6 @@ mod tests {
         assert!(why.contains("this node is in no cluster yet"), "{why}");
 
         host.stopping.cancel();
-        serving.await.unwrap().unwrap();
+        serving.await.unwrap();
     }
 }

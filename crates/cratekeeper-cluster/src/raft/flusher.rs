@@ -77,9 +77,9 @@ fn run(db: &DB, waiting: &mpsc::Receiver<Waiting>) {
             tracing::error!(%error, "the Raft log could not be synced; the process stops");
             std::process::abort();
         }
-        metrics::histogram!("cratekeeper_raft_log_sync_seconds")
+        metrics::histogram!("cratekeeper_raft_log_sync_duration_seconds")
             .record(started.elapsed().as_secs_f64());
-        metrics::histogram!("cratekeeper_raft_log_sync_group").record(group.len() as f64);
+        metrics::histogram!("cratekeeper_raft_log_sync_writes").record(group.len() as f64);
         for waiting in group {
             match waiting {
                 Waiting::Raft(callback) => callback.io_completed(Ok(())),

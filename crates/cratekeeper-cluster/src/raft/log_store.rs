@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use cratekeeper_wire::pb::peer as pb;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -25,6 +26,7 @@ use crate::store::BACKGROUND_ERRORS;
 const LOG: &str = "log";
 /// Key: one of the names below. Value: a frame around the message named there.
 const META: &str = "meta";
+pub(crate) const FAMILIES: [&str; 2] = [LOG, META];
 /// `cratekeeper.peer.v1.Vote`
 const VOTE: &[u8] = b"vote";
 /// `cratekeeper.peer.v1.LogId`
@@ -85,11 +87,26 @@ impl LogStore {
         }
     }
 
+    /// Only to be measured: it must not keep the log open.
+    pub(crate) fn database(&self) -> Weak<DB> {
+        Arc::downgrade(&self.inner.db)
+    }
+
     pub(crate) fn last(&self) -> Option<LogId> {
         self.inner.tail.lock().last
     }
 
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    /// Makes an empty log one that was purged up to `id`, by whose leader it says it was written. On disk when it returns.
+    pub(crate) async fn begin_at(&self, id: LogId) -> io::Result<()> {
+        let mut log = self.clone();
+        let leader = id.leader_id;
+        log.save_vote(&Vote::new_committed(leader.term, leader.node_id))
+            .await?;
+        log.purge(id).await
+    }
+
+    /// Entries of `[start, end)`, at least one if there is any, then as many as fit `bytes_max`.
+    pub(crate) fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         if let Some(entries) = self.inner.tail.lock().read(start, end, bytes_max) {
             return Ok(entries);
         }
@@ -197,7 +214,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             );
         }
         // In the memtable it can be read at once; it is durable when the flusher says so.
+        let started = Instant::now();
         self.inner.db.write(batch).map_err(io::Error::other)?;
+        metrics::histogram!("cratekeeper_raft_log_append_duration_seconds")
+            .record(started.elapsed().as_secs_f64());
+        metrics::histogram!("cratekeeper_raft_log_append_entries").record(entries.len() as f64);
         let mut tail = self.inner.tail.lock();
         for entry in entries {
             tail.push(entry);

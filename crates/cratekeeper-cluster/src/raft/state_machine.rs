@@ -1,13 +1,14 @@
 //! openraft's state machine on the state store. One batch of entries is one `WriteBatch` with events, projections, last applied
 //! and membership together; callers are answered only after it (openraft `RaftStateMachine`; replication rules of the design).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use cratekeeper_domain::StreamId;
 use cratekeeper_wire::decode_append;
+use cratekeeper_wire::pb::peer as pb;
 use cratekeeper_wire::pb::state::Head;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -15,10 +16,13 @@ use openraft::{EntryPayload, OptionalSend};
 use prost::Message;
 
 use super::convert;
-use super::types::{Applied, Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{
+    Applied, Entry, LogId, Membership, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
+};
 use crate::snapshot::{SnapshotBuilder, SnapshotDirectory, Snapshots};
 use crate::store::{
     Appended, Family, META_APPLIED, META_MEMBERSHIP, Staged, State, StorageError, append,
+    removed_node,
 };
 
 /// One write holds at most this many entries and roughly this many bytes of proposals.
@@ -45,9 +49,11 @@ impl StateMachine {
         let mut touched = BTreeSet::new();
         let mut answers = Vec::with_capacity(batch.len());
         let mut last: Option<LogId> = None;
+        let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+        let entries = batch.len();
         for (entry, responder) in batch {
             last = Some(entry.log_id);
-            let answer = apply_entry(&mut staged, &mut head, &mut touched, &entry)?;
+            let answer = apply_entry(&mut staged, &mut head, &mut touched, &mut kinds, &entry)?;
             answers.push((responder, answer));
         }
         let Some(last) = last else { return Ok(()) };
@@ -64,8 +70,7 @@ impl StateMachine {
             applied: last.index,
             sequence: head.sequence,
         });
-        metrics::histogram!("cratekeeper_raft_apply_seconds")
-            .record(started.elapsed().as_secs_f64());
+        measure(started, entries, kinds);
         for (responder, answer) in answers {
             if let Some(responder) = responder {
                 responder.send(answer);
@@ -75,15 +80,26 @@ impl StateMachine {
     }
 }
 
+fn measure(started: Instant, entries: usize, kinds: BTreeMap<String, u64>) {
+    metrics::histogram!("cratekeeper_raft_apply_duration_seconds")
+        .record(started.elapsed().as_secs_f64());
+    metrics::histogram!("cratekeeper_raft_apply_entries").record(entries as f64);
+    for (kind, events) in kinds {
+        metrics::counter!("cratekeeper_events_applied_total", "type" => kind).increment(events);
+    }
+}
+
 fn apply_entry(
     staged: &mut Staged<'_>,
     head: &mut Head,
     touched: &mut BTreeSet<String>,
+    kinds: &mut BTreeMap<String, u64>,
     entry: &Entry,
 ) -> Result<Applied, StorageError> {
     match &entry.payload {
         EntryPayload::Blank => Ok(Applied::Nothing),
         EntryPayload::Membership(membership) => {
+            note_removed(staged, membership)?;
             let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
             staged.put(
                 Family::Meta,
@@ -100,15 +116,35 @@ fn apply_entry(
                 .iter()
                 .filter_map(|event| crate_of(&event.stream))
                 .collect();
+            let events = proposed.events.iter();
+            let told: Vec<String> = events.map(|event| event.kind.clone()).collect();
             match append(staged, head, proposed)? {
                 Appended::Conflict => Ok(Applied::Conflict),
                 Appended::Stored { sequence } => {
                     touched.extend(names);
+                    for kind in told {
+                        *kinds.entry(kind).or_default() += 1;
+                    }
                     Ok(Applied::Stored { sequence })
                 }
             }
         }
     }
+}
+
+/// Node ids are never used again, so whoever leaves the membership is out for ever, whatever certificate it has.
+fn note_removed(staged: &mut Staged<'_>, next: &Membership) -> Result<(), StorageError> {
+    let Some(before) = staged.get_message::<pb::StoredMembership>(Family::Meta, META_MEMBERSHIP)?
+    else {
+        return Ok(());
+    };
+    let before = before.membership.unwrap_or_default();
+    for member in before.members {
+        if next.get_node(&member.node).is_none() {
+            staged.put(Family::Meta, &removed_node(member.node), Vec::new());
+        }
+    }
+    Ok(())
 }
 
 /// The canonical name, if it is a crate's stream.

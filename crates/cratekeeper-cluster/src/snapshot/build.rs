@@ -77,9 +77,8 @@ fn publish(snapshots: &Arc<Snapshots>, checkpoint: &Path) -> Result<Snapshot, St
     }
     let directory = SnapshotDirectory::open(path)?;
     snapshots.put(directory.clone())?;
-    metrics::histogram!("cratekeeper_snapshot_build_seconds")
+    metrics::histogram!("cratekeeper_snapshot_build_duration_seconds")
         .record(started.elapsed().as_secs_f64());
-    metrics::gauge!("cratekeeper_snapshot_bytes").set(bytes as f64);
     tracing::info!(
         sequence = described.sequence,
         bytes,

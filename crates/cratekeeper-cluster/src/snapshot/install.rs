@@ -33,7 +33,7 @@ impl Snapshots {
         check(&database, meta, &snapshot)?;
         state.generations.switch(number, database)?;
         state.switched()?;
-        metrics::histogram!("cratekeeper_snapshot_install_seconds")
+        metrics::histogram!("cratekeeper_snapshot_install_duration_seconds")
             .record(started.elapsed().as_secs_f64());
         tracing::info!(
             sequence = snapshot.manifest.sequence,

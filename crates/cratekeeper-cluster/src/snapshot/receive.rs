@@ -116,6 +116,7 @@ where
                             Ok(inbox)
                         })
                         .await?;
+                    metrics::counter!("cratekeeper_snapshot_received_bytes_total").increment(bytes);
                     self.stored += bytes;
                 }
                 Part::End(_) => return Ok(inbox),
@@ -296,6 +297,7 @@ mod tests {
                 replies: ReceiverStream::new(answers),
                 acknowledged: 0,
                 sent: 0,
+                pace: None,
             };
             let sending = transfer.run(Vote::new_committed(3, 1), snapshot.clone());
             let ((), outcome) = tokio::join!(receiving, sending);

@@ -13,7 +13,7 @@ use cratekeeper_wire::pb::peer::snapshot_reply::Reply;
 use futures::{Stream, StreamExt};
 use openraft::errors::{NetworkError, StreamingError, Unreachable};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -77,12 +77,13 @@ impl From<SendFailure> for StreamingError<TypeConfig> {
     }
 }
 
-/// Returns the receiver's vote when it has installed the snapshot or has no need of it. Dropping the future ends the transfer.
+/// Returns the receiver's vote when it has installed the snapshot or has no need of it; sends at most `rate` bytes a second. Dropping the future ends the transfer.
 pub(crate) async fn send_snapshot(
     mut client: PeerClient<Channel>,
     stamp: &Stamp,
     vote: Vote,
     snapshot: SnapshotDirectory,
+    rate: Option<u64>,
 ) -> Result<Vote, SendFailure> {
     let (parts, outgoing) = mpsc::channel(2);
     let mut call = Request::new(ReceiverStream::new(outgoing));
@@ -94,6 +95,7 @@ pub(crate) async fn send_snapshot(
         replies: replies.into_inner(),
         acknowledged: 0,
         sent: 0,
+        pace: rate.map(Pace::new),
     };
     transfer.run(vote, snapshot).await
 }
@@ -104,6 +106,28 @@ pub(super) struct Transfer<S> {
     pub(super) replies: S,
     pub(super) acknowledged: u64,
     pub(super) sent: u64,
+    pub(super) pace: Option<Pace>,
+}
+
+/// Keeps a transfer from taking the whole network from those who are served meanwhile.
+pub(super) struct Pace {
+    began: Instant,
+    bytes_per_second: u64,
+}
+
+impl Pace {
+    fn new(bytes_per_second: u64) -> Pace {
+        Pace {
+            began: Instant::now(),
+            bytes_per_second,
+        }
+    }
+
+    /// Returns when `sent` bytes may have been sent since the beginning.
+    async fn keep(&self, sent: u64) {
+        let seconds = sent as f64 / self.bytes_per_second as f64;
+        sleep_until(self.began + Duration::from_secs_f64(seconds)).await;
+    }
 }
 
 enum Heard {
@@ -186,7 +210,11 @@ where
             };
             self.send(Part::Chunk(chunk)).await?;
             offset += wanted as u64;
+            metrics::counter!("cratekeeper_snapshot_sent_bytes_total").increment(wanted as u64);
             self.sent += wanted as u64;
+            if let Some(pace) = &self.pace {
+                pace.keep(self.sent).await;
+            }
         }
         Ok(())
     }
@@ -229,5 +257,22 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(join) => Err(io::Error::other(join)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_keeps_its_pace() {
+        let began = Instant::now();
+        let pace = Pace::new(1_000_000);
+        pace.keep(3_000_000).await;
+        let took = began.elapsed().as_millis();
+        assert!((3_000..3_010).contains(&took), "{took}");
+        // What took longer by itself is not held up.
+        pace.keep(2_000_000).await;
+        assert_eq!(began.elapsed().as_millis(), took);
     }
 }

@@ -46,6 +46,7 @@ impl Snapshots {
         }
         found.sort_by_key(order);
         let newest = found.pop();
+        newest.iter().for_each(measure);
         for older in found {
             fs::remove_dir_all(&older.path)?;
         }
@@ -72,6 +73,7 @@ impl Snapshots {
     /// Takes a finished snapshot directory (named, whole, synced) onto the shelf.
     pub(super) fn put(&self, snapshot: SnapshotDirectory) -> Result<(), StorageError> {
         sync_directory(&self.directory)?;
+        measure(&snapshot);
         let mut shelf = self.shelf.lock();
         if let Some(replaced) = shelf.newest.replace(snapshot.clone())
             && replaced.path != snapshot.path
@@ -108,6 +110,11 @@ pub(super) fn meta_of(snapshot: &SnapshotDirectory) -> Result<SnapshotMeta, Stor
     snapshot
         .meta()
         .map_err(|error| StorageError::Damaged(error.to_string()))
+}
+
+fn measure(newest: &SnapshotDirectory) {
+    let bytes: u64 = newest.manifest.files.iter().map(|file| file.size).sum();
+    metrics::gauge!("cratekeeper_snapshot_bytes").set(bytes as f64);
 }
 
 fn order(snapshot: &SnapshotDirectory) -> Option<crate::raft::types::LogId> {

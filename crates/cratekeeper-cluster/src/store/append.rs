@@ -1,6 +1,8 @@
 //! One append, after the log: the position check, then records, chain and projections. The same bytes on every node and release.
 
-use cratekeeper_domain::{Checksum, Event, NEWEST_LEVEL, StreamId, Version, render_index_line};
+use cratekeeper_domain::{
+    Checksum, Event, NEWEST_LEVEL, Recorded, StreamId, Version, render_index_line,
+};
 use cratekeeper_wire::pb::{event as pb, state};
 use cratekeeper_wire::{chain_hash, decode_event, decode_record, leaf_hash, record_bytes};
 use prost::Message;
@@ -72,14 +74,13 @@ pub(crate) fn append(
     })
 }
 
-/// Stages an event record that is already in the history (rebuilding); the record itself is not written again.
+/// Stages the record of an event that happened (rebuilding, restoring): the bytes as they were stored.
 pub(crate) fn refold(
     staged: &mut Staged<'_>,
     head: &mut state::Head,
     record: &[u8],
+    recorded: &Recorded,
 ) -> Result<(), StorageError> {
-    let recorded =
-        decode_record(record).map_err(|error| StorageError::TooNew(error.to_string()))?;
     head.time_ms = recorded.time_ms;
     store_record(
         staged,
@@ -240,7 +241,8 @@ fn project_crate(
         | Event::TokenRevoked { .. }
         | Event::ClusterFounded { .. }
         | Event::NodeAdmitted { .. }
-        | Event::FeatureLevelRaised { .. } => false,
+        | Event::FeatureLevelRaised { .. }
+        | Event::HistoryRestored { .. } => false,
     };
     row.updated_at_ms = place.time_ms;
     if file_changed {

@@ -6,7 +6,7 @@ use cratekeeper_wire::pb::{peer, state};
 use prost::Message;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode,
-    ReadOptions, WriteBatch,
+    ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::families::{Family, META_APPLIED, META_FORMAT, META_HEAD, META_MEMBERSHIP};
@@ -132,6 +132,13 @@ impl Database {
     /// One write, atomic over all families. Not synced: the Raft log refills whatever a power cut takes.
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), StorageError> {
         Ok(self.db.write(batch)?)
+    }
+
+    /// Past the write-ahead log: a crash before the next `flush` takes it.
+    pub(crate) fn write_unlogged(&self, batch: WriteBatch) -> Result<(), StorageError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        Ok(self.db.write_opt(batch, &options)?)
     }
 
     pub(crate) fn flush(&self) -> Result<(), StorageError> {

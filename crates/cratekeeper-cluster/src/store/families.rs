@@ -3,7 +3,8 @@
 /// One keyspace of the state store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Family {
-    /// `applied` → `peer.v1.LogId` · `membership` → `peer.v1.StoredMembership` · `head` → `state.v1.Head` · `format` → u32.
+    /// `applied` → `peer.v1.LogId` · `membership` → `peer.v1.StoredMembership` · `head` → `state.v1.Head` · `format` → u32 ·
+    /// `removed` ‖ 0 ‖ node → nothing: it was a member and will never be one again.
     Meta,
     /// sequence → record, the bytes that are hashed. Never changed, never deleted.
     Events,
@@ -71,6 +72,11 @@ pub(crate) const META_APPLIED: &[u8] = b"applied";
 pub(crate) const META_MEMBERSHIP: &[u8] = b"membership";
 pub(crate) const META_HEAD: &[u8] = b"head";
 pub(crate) const META_FORMAT: &[u8] = b"format";
+
+/// Of [`Family::Meta`].
+pub(crate) fn removed_node(node: u64) -> Vec<u8> {
+    numbered("removed", node)
+}
 
 /// `name ‖ 0`: what all keys about one name or stream start with. Neither may contain a zero byte.
 pub(crate) fn prefix(name: &str) -> Vec<u8> {

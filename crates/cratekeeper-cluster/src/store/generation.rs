@@ -117,6 +117,22 @@ impl Generations {
     }
 }
 
+/// Where the live generation of a state directory is; nothing if there is none.
+pub(crate) fn live_path(directory: &Path) -> Result<Option<PathBuf>, StorageError> {
+    let name = match fs::read_to_string(directory.join(CURRENT)) {
+        Ok(name) => name,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match parse_name(name.trim()) {
+        Some(number) => Ok(Some(directory.join(self::name(number)))),
+        None => Err(StorageError::Damaged(format!(
+            "state/CURRENT names `{}`",
+            name.trim()
+        ))),
+    }
+}
+
 fn name(number: u64) -> String {
     format!("gen-{number:06}")
 }

@@ -11,13 +11,16 @@ mod index_files;
 
 pub(crate) mod queries;
 mod rebuild;
+mod replay;
 mod staged;
 mod state;
 
 pub(crate) use append::{Appended, append};
 pub(crate) use database::{BACKGROUND_ERRORS, Database, STATE_FORMAT, StorageError};
-pub(crate) use families::{Family, META_APPLIED, META_MEMBERSHIP};
-pub(crate) use generation::{sync_directory, sync_tree, write_durably};
+pub(crate) use families::{Family, META_APPLIED, META_MEMBERSHIP, removed_node};
+pub(crate) use folded::FoldedStreams;
+pub(crate) use generation::{live_path, sync_directory, sync_tree, write_durably};
 pub(crate) use rebuild::rebuild;
+pub use replay::{Replay, ReplayError};
 pub(crate) use staged::Staged;
 pub(crate) use state::{Progress, State};

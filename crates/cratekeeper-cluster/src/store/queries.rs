@@ -1,11 +1,12 @@
 //! What the edge asks of the state: crates, versions, tokens, the history. Local look-ups, no network.
 
+use bytes::Bytes;
 use cratekeeper_domain::{
     CanonicalName, CrateName, Event, Login, Recorded, StreamId, StreamState, TokenHash, TokenId,
     Version, VersionFacts,
 };
-use cratekeeper_wire::decode_record;
 use cratekeeper_wire::pb::state;
+use cratekeeper_wire::{CHAIN_START, decode_record};
 
 use super::append::{checksum_of, missing_event, version_key};
 use super::database::{Database, StorageError, decode};
@@ -172,13 +173,52 @@ pub(crate) fn events(
     Ok(events)
 }
 
-/// The chain hash at a sequence, if the history reaches it.
+/// Stored records after `after` up to `until`, in order: at least one if there is any, then as many as fit `bytes_max`.
+pub(crate) fn records(
+    database: &Database,
+    after: u64,
+    until: u64,
+    bytes_max: usize,
+) -> Result<Vec<Bytes>, StorageError> {
+    let mut records = Vec::new();
+    let (mut next, mut bytes) = (after + 1, 0);
+    for item in database.scan(Family::Events, b"", &next.to_be_bytes())? {
+        let (key, record) = item?;
+        if next > until || (bytes > 0 && bytes + record.len() > bytes_max) {
+            break;
+        }
+        if *key != next.to_be_bytes() {
+            return Err(missing_event(next));
+        }
+        bytes += record.len();
+        next += 1;
+        records.push(record.into_vec().into());
+    }
+    Ok(records)
+}
+
+/// The chain hash at a sequence as hex, if the history reaches it.
 pub(crate) fn chain_at(database: &Database, sequence: u64) -> Result<Option<String>, StorageError> {
+    Ok(chain_hash_at(database, sequence)?.map(hex::encode))
+}
+
+/// The chain hash at a sequence, if the history reaches it.
+pub(crate) fn chain_hash_at(
+    database: &Database,
+    sequence: u64,
+) -> Result<Option<[u8; 32]>, StorageError> {
     if sequence == 0 {
-        return Ok(Some(hex::encode([0; 32])));
+        return Ok(Some(CHAIN_START));
     }
     let row = database.get(Family::Chain, &sequence.to_be_bytes())?;
-    Ok(row.map(|row| hex::encode(row.get(32..).unwrap_or_default())))
+    row.map(|row| chain_of(&row)).transpose()
+}
+
+/// The chain hash in a row of `Family::Chain`.
+pub(crate) fn chain_of(row: &[u8]) -> Result<[u8; 32], StorageError> {
+    row.get(32..)
+        .and_then(|chain| chain.try_into().ok())
+        .ok_or_else(|| StorageError::Damaged("a row of the chain".to_owned()))
 }
 
 fn event(database: &Database, sequence: u64) -> Result<Recorded, StorageError> {

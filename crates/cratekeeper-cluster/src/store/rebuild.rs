@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use cratekeeper_wire::decode_record;
 use cratekeeper_wire::pb::state;
 
 use super::append::refold;
@@ -63,7 +64,9 @@ fn fold_all(
                 head.sequence
             )));
         }
-        refold(&mut staged, &mut head, &record)?;
+        let recorded =
+            decode_record(&record).map_err(|error| StorageError::TooNew(error.to_string()))?;
+        refold(&mut staged, &mut head, &record, &recorded)?;
         if head.sequence.is_multiple_of(BATCH) {
             std::mem::replace(&mut staged, Staged::new(fresh)).write()?;
             progress(head.sequence, all);

@@ -48,6 +48,17 @@ impl<'a> Staged<'a> {
 
     /// Writes everything at once.
     pub(crate) fn write(self) -> Result<(), StorageError> {
+        let database = self.database;
+        database.write(self.batch()?)
+    }
+
+    /// The same, past the write-ahead log: for a database that is thrown away unless it is flushed at its end.
+    pub(crate) fn write_unlogged(self) -> Result<(), StorageError> {
+        let database = self.database;
+        database.write_unlogged(self.batch()?)
+    }
+
+    fn batch(self) -> Result<WriteBatch, StorageError> {
         let mut batch = WriteBatch::default();
         for ((family, key), value) in self.written {
             let family = self.database.family(family)?;
@@ -56,6 +67,6 @@ impl<'a> Staged<'a> {
                 None => batch.delete_cf(family, key),
             }
         }
-        self.database.write(batch)
+        Ok(batch)
     }
 }

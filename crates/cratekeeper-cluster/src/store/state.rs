@@ -7,6 +7,7 @@ use cratekeeper_domain::StreamId;
 use tokio::sync::watch;
 
 use super::database::StorageError;
+use super::families::{Family, removed_node};
 use super::folded::{Folded, FoldedStreams};
 use super::generation::{Generation, Generations};
 use super::index_files::IndexFiles;
@@ -64,6 +65,12 @@ impl State {
 
     pub(crate) fn folded(&self, stream: &StreamId) -> Result<Folded, StorageError> {
         self.folded.load(&self.live(), stream)
+    }
+
+    /// As applied here, since releases that note it.
+    pub(crate) fn was_removed(&self, node: u64) -> Result<bool, StorageError> {
+        let noted = self.live().get(Family::Meta, &removed_node(node))?;
+        Ok(noted.is_some())
     }
 
     /// Told by apply, after the write and after the caches are right.

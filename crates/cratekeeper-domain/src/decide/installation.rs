@@ -1,9 +1,12 @@
 //! What only the cluster itself asks for: founding, node ids, the feature level.
 
-use super::{Decision, View, conflict, forbidden};
+use super::{Decision, View, conflict, forbidden, missing};
 use crate::limits::INCARNATION_CHARS_MAX;
 use crate::rejection::invalid;
-use crate::{Actor, Command, Event, Installation, NEWEST_LEVEL, Rejection, Role, Scope, StreamId};
+use crate::{
+    Account, Actor, Command, Event, Installation, Login, NEWEST_LEVEL, RESTORED_LEVEL, Rejection,
+    Role, Scope, StreamId, TokenHash, TokenId,
+};
 
 pub(super) fn decide(command: &Command, actor: &Actor, view: &View) -> Decision {
     if let Some(login) = &actor.login {
@@ -106,6 +109,59 @@ fn found(command: &Command) -> Vec<(StreamId, Event)> {
     ]
 }
 
+/// The facts with which a history goes on that was taken from a backup onto the volume `incarnation`: it is another one from here
+/// on, at a level that knows of that, and its first node is one that the old history never had. `restored` is `HistoryRestored`.
+/// Gives that node's id too.
+pub fn go_on_restored(
+    installation: &Installation,
+    restored: Event,
+    incarnation: &str,
+) -> (u64, Vec<(StreamId, Event)>) {
+    let mut facts = Vec::new();
+    if installation.feature_level < RESTORED_LEVEL {
+        facts.push(Event::FeatureLevelRaised {
+            level: RESTORED_LEVEL,
+        });
+    }
+    facts.push(restored);
+    let node = next_node(installation);
+    facts.push(Event::NodeAdmitted {
+        node,
+        incarnation: incarnation.to_owned(),
+    });
+    let facts = facts.into_iter().map(|fact| (StreamId::Installation, fact));
+    (node, facts.collect())
+}
+
+/// Ids are given out once.
+fn next_node(installation: &Installation) -> u64 {
+    let highest = installation.nodes.iter().map(|node| node.node).max();
+    highest.unwrap_or(0) + 1
+}
+
+/// A new token of an administrator who is in force, for when all others are lost with a cluster.
+pub fn issue_after_restore(
+    account: Option<&Account>,
+    login: &Login,
+    token: TokenId,
+    hash: TokenHash,
+) -> Result<(StreamId, Event), Rejection> {
+    if !account.is_some_and(|account| account.role == Role::Admin && !account.disabled) {
+        return missing(format!(
+            "`{login}` is not an administrator in force in this history; name one that is"
+        ));
+    }
+    let issued = Event::TokenIssued {
+        token,
+        name: "restored".to_owned(),
+        hash,
+        scopes: Scope::ALL.to_vec(),
+        crates: Vec::new(),
+        expires_at_ms: None,
+    };
+    Ok((StreamId::Account(login.clone()), issued))
+}
+
 fn admit(incarnation: &str, installation: &Installation) -> Decision {
     if incarnation.is_empty() || incarnation.len() > INCARNATION_CHARS_MAX {
         return invalid(format!(
@@ -116,9 +172,8 @@ fn admit(incarnation: &str, installation: &Installation) -> Decision {
     if installation.nodes.iter().any(same) {
         return Ok(Vec::new());
     }
-    let highest = installation.nodes.iter().map(|node| node.node).max();
     let admitted = Event::NodeAdmitted {
-        node: highest.unwrap_or(0) + 1,
+        node: next_node(installation),
         incarnation: incarnation.to_owned(),
     };
     Ok(vec![(StreamId::Installation, admitted)])
@@ -128,8 +183,9 @@ fn admit(incarnation: &str, installation: &Installation) -> Decision {
 mod tests {
     use insta::assert_snapshot;
 
+    use super::go_on_restored;
     use crate::story::{Registry, login, token};
-    use crate::{Command, Role, TokenHash};
+    use crate::{AdmittedNode, Command, Event, Installation, Role, TokenHash};
 
     fn found(cluster: &str) -> Command {
         Command::Found {
@@ -181,6 +237,30 @@ mod tests {
         assert_snapshot!(registry.ask_itself(raise(2)), @"nothing to do");
         assert_snapshot!(registry.ask_itself(raise(1)), @"Conflict: the feature level is 2 and never goes back to 1");
         assert_snapshot!(registry.ask_itself(raise(99)), @"Conflict: feature level 99 is not known to the leader's release, which knows levels up to 2");
+    }
+
+    #[test]
+    fn a_restored_history_goes_on_with_a_node_it_never_had() {
+        let installation = |feature_level| Installation {
+            cluster: "one".to_owned(),
+            history: "h1".to_owned(),
+            nodes: vec![AdmittedNode {
+                node: 3,
+                incarnation: "a".to_owned(),
+            }],
+            feature_level,
+        };
+        let restored = Event::AccountEnabled;
+        let (node, facts) = go_on_restored(&installation(1), restored.clone(), "b");
+        let facts: Vec<String> = facts.iter().map(|(_, fact)| format!("{fact:?}")).collect();
+        assert_eq!(node, 4);
+        assert_snapshot!(facts.join("\n"), @r#"
+        FeatureLevelRaised { level: 2 }
+        AccountEnabled
+        NodeAdmitted { node: 4, incarnation: "b" }
+        "#);
+        let (_, facts) = go_on_restored(&installation(3), restored, "b");
+        assert_eq!(facts.len(), 2, "a level never goes back");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::index_line::utc_seconds;
 use crate::limits::{TOKEN_NAME_CHARS_MAX, TOKEN_PATTERNS_MAX, TOKENS_MAX};
 use crate::rejection::invalid;
 use crate::{
-    Account, Command, CratePattern, Event, Login, Rejection, Scope, StreamId, Token, TokenId,
+    Account, Command, CratePattern, Event, Login, Rejection, Role, Scope, StreamId, Token, TokenId,
 };
 
 pub(super) fn decide(command: &Command, caller: &Caller<'_>, view: &View) -> Decision {
@@ -55,6 +55,45 @@ pub(super) fn decide(command: &Command, caller: &Caller<'_>, view: &View) -> Dec
         }
         Command::RevokeToken { login, token } => revoke(login, token, caller, view),
         _ => unreachable!("only commands about tokens are decided here"),
+    }
+}
+
+/// What a node asks for on behalf of whoever may write to its data directory: an administrator in force gets one more token, for
+/// when all others are lost.
+pub(super) fn recover(command: &Command, view: &View) -> Decision {
+    let Command::IssueToken {
+        login,
+        token,
+        name,
+        hash,
+        scopes,
+        crates,
+        expires_at_ms,
+    } = command
+    else {
+        unreachable!("only a token is recovered");
+    };
+    let Some(account) = view
+        .account(login)
+        .filter(|account| account.role == Role::Admin)
+    else {
+        return missing(format!(
+            "`{login}` is not an administrator; name an account that is"
+        ));
+    };
+    validate(account, name, scopes, crates)?;
+    let issued = Event::TokenIssued {
+        token: token.clone(),
+        name: name.clone(),
+        hash: *hash,
+        scopes: scopes.clone(),
+        crates: crates.clone(),
+        expires_at_ms: *expires_at_ms,
+    };
+    match account.tokens.get(token) {
+        Some(issued) if issued.hash == *hash => Ok(Vec::new()),
+        Some(_) => conflict("this token id is taken; draw another one"),
+        None => Ok(vec![(StreamId::Account(login.clone()), issued)]),
     }
 }
 
@@ -328,5 +367,23 @@ mod tests {
         });
         let all = issue("root", &[Scope::Admin], &[], None);
         assert_snapshot!(registry.ask_with("root", "some", all), @"Forbidden: the token `a6b46dd0d1ae5e86` you use is limited to the crates team-*, so it cannot issue one for more; name crates within these or ask an administrator");
+    }
+
+    #[test]
+    fn a_node_may_issue_to_administrators_in_force_only() {
+        let mut registry = registry();
+        let to = |name: &str| Command::IssueToken {
+            login: login(name),
+            token: token("recovered"),
+            name: "recovered".to_owned(),
+            hash: TokenHash([9; 32]),
+            scopes: Scope::ALL.to_vec(),
+            crates: Vec::new(),
+            expires_at_ms: None,
+        };
+        assert_snapshot!(registry.ask_itself(to("alice")), @"Missing: `alice` is not an administrator; name an account that is");
+        assert_snapshot!(registry.ask_itself(to("nobody")), @"Missing: `nobody` is not an administrator; name an account that is");
+        assert_snapshot!(registry.ask_itself(to("root")), @"account:root TokenIssued `recovered` [publish-new publish-update yank change-owners read admin] []");
+        assert_snapshot!(registry.ask_itself(to("root")), @"nothing to do");
     }
 }

@@ -132,8 +132,23 @@ impl Api {
                 .map_err(reqwest::Error::without_url)
                 .with_context(|| format!("ask {}", place.authority()))?;
         }
-        let answer = accepted(answer, &self.server).await?;
-        Ok(answer.bytes().await?.to_vec())
+        Ok(accepted(answer, &self.server)
+            .await?
+            .bytes()
+            .await?
+            .to_vec())
+    }
+
+    /// The answer's body as it comes, however long it takes.
+    pub(super) async fn download(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> anyhow::Result<Response> {
+        let request = self
+            .request_with(Method::GET, path, query)?
+            .timeout(Duration::from_secs(u64::from(u32::MAX)));
+        accepted(self.answer(request).await?, &self.server).await
     }
 
     fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {

@@ -12,10 +12,12 @@ use super::{api, print};
 const DRAIN_SLACK: Duration = Duration::from_secs(5);
 /// No node is configured to take longer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+/// A command is held that long while there is no leader.
+const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
-struct OpsAddress {
+pub(super) struct OpsAddress {
     /// The node's ops address.
     #[arg(
         long,
@@ -71,6 +73,18 @@ pub(super) async fn healthcheck(arguments: HealthcheckArguments) -> anyhow::Resu
     expect_ok(request).await?;
     print::line("ok");
     Ok(())
+}
+
+/// Has something done by the node on this machine, within half a minute.
+pub(super) async fn ask(
+    address: &OpsAddress,
+    call: &str,
+    query: &[(&str, &str)],
+) -> anyhow::Result<()> {
+    let mut url = path(address, call)?;
+    url.query_pairs_mut().extend_pairs(query);
+    let request = api::client(&url)?.post(url).timeout(ASK_TIMEOUT);
+    expect_ok(request).await.map(drop)
 }
 
 fn path(address: &OpsAddress, path: &str) -> anyhow::Result<Url> {

@@ -4,9 +4,11 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::Global;
 use super::api::Api;
 use super::expiry::{self, Expiry};
 use super::print::{cell, line, note, rows, table};
+use super::recover::{self, RecoverArguments};
 
 /// What somebody who publishes needs.
 const PUBLISHER_SCOPES: [&str; 5] = [
@@ -25,6 +27,8 @@ pub(super) enum TokenCommand {
     List { login: String },
     /// Revoke a token by its id: from now on no node accepts it.
     Revoke { id: String },
+    /// Issue a new administrator's token without having one, on the machine of a running node and as its user.
+    Recover(RecoverArguments),
 }
 
 #[derive(Debug, Args)]
@@ -45,14 +49,17 @@ pub(super) struct CreateArguments {
     expires: Option<Expiry>,
 }
 
-pub(super) async fn run(command: TokenCommand, api: &Api) -> anyhow::Result<()> {
+pub(super) async fn run(command: TokenCommand, global: &Global) -> anyhow::Result<()> {
     match command {
-        TokenCommand::Create(arguments) => create(arguments, api).await?,
+        TokenCommand::Create(arguments) => create(arguments, &Api::new(global)?).await?,
         TokenCommand::List { login } => {
+            let api = Api::new(global)?;
             let tokens = api.get(&["accounts", &login, "tokens"]).await?;
             api.print(&tokens, list);
         }
+        TokenCommand::Recover(arguments) => recover::run(arguments).await?,
         TokenCommand::Revoke { id } => {
+            let api = Api::new(global)?;
             let answer = api.send(Method::DELETE, &["tokens", &id], None).await?;
             api.print(&answer, |_| line(format!("revoked {id}")));
         }

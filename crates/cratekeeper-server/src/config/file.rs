@@ -15,6 +15,7 @@ pub(crate) struct ConfigFile {
     pub(super) ops: Ops,
     pub(super) cluster: Cluster,
     pub(super) tarballs: Tarballs,
+    pub(super) backup: Backup,
     pub(super) registry: Registry,
     pub(super) log: Log,
 }
@@ -63,7 +64,8 @@ pub(super) struct Http {
     /// Where clients reach the registry (`https://crates.example.org`); the same on every node, because it ends up in
     /// `Cargo.lock` files and in published manifests. Required.
     pub(super) public_url: Option<String>,
-    /// PEM file with the certificate chain; with `tls_key` it turns TLS (and HTTP/2) on. Default: none.
+    /// PEM file with the certificate chain; with `tls_key` it turns TLS (and HTTP/2) on. Both are read again when they change.
+    /// Default: none.
     pub(super) tls_certificate: Option<String>,
     /// PEM file with the private key. Default: none.
     pub(super) tls_key: Option<String>,
@@ -127,14 +129,21 @@ pub(super) struct Peer {
     /// `host:port` at which the other nodes reach this one; a stable name, not an address that changes. Default: the host
     /// name with the port of `listen`.
     pub(super) advertise: Option<String>,
-    /// PEM file with this node's certificate chain, for both directions. Default: none.
+    /// PEM file with this node's certificate chain, for both directions (serverAuth and clientAuth), for the host of
+    /// `advertise`. Like the other two it is read again when it changes. Default: none.
     pub(super) tls_certificate: Option<String>,
     /// PEM file with its private key. Default: none.
     pub(super) tls_key: Option<String>,
-    /// PEM file with the authority that signed every node's certificate. Default: none.
+    /// PEM file with the authority that signed every node's certificate, or several while one takes the place of another.
+    /// Default: none.
     pub(super) tls_ca: Option<String>,
+    /// Whether a node's certificate must name the cluster, as a URI `cratekeeper://<cluster.id>` among its alternative names.
+    /// One that names clusters must name this one in any case. Default false.
+    pub(super) require_cluster_in_certificate: bool,
     /// Allows plain text between nodes on an address others can reach. Default false.
     pub(super) insecure: bool,
+    /// What sending a snapshot to another node may take of the network, in bytes a second. Default: none, as fast as it goes.
+    pub(super) snapshot_bytes_per_second: Option<u64>,
 }
 
 impl Default for Peer {
@@ -145,7 +154,9 @@ impl Default for Peer {
             tls_certificate: None,
             tls_key: None,
             tls_ca: None,
+            require_cluster_in_certificate: false,
             insecure: false,
+            snapshot_bytes_per_second: None,
         }
     }
 }
@@ -185,6 +196,10 @@ pub(super) struct Cluster {
     pub(super) admin_token: Option<Secret>,
     /// File that holds it. Default: none.
     pub(super) admin_token_file: Option<String>,
+    /// A backup (a directory, or `s3://bucket/prefix`) with whose history an empty node founds the cluster. Default: none.
+    pub(super) restore_from: Option<String>,
+    /// How far: the sequence of the last event to restore, or a time (RFC 3339). Default: everything.
+    pub(super) restore_until: Option<String>,
     /// The leader's sign of life, in milliseconds. Default 150.
     pub(super) heartbeat_ms: u64,
     /// Silence after which a node may stand for election, at least, in milliseconds. Default 450.
@@ -209,6 +224,8 @@ impl Default for Cluster {
             admin_login: "admin".to_owned(),
             admin_token: None,
             admin_token_file: None,
+            restore_from: None,
+            restore_until: None,
             heartbeat_ms: 150,
             election_min_ms: 450,
             election_max_ms: 900,
@@ -264,6 +281,42 @@ impl Default for Tarballs {
             secret_access_key_file: None,
             timeout_seconds: 10,
             redirect_seconds: None,
+        }
+    }
+}
+
+/// Backups of the history that the cluster makes by itself; whoever leads makes them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Backup {
+    /// A directory that every node reaches, or `s3://bucket/prefix`. Default: none, and so no backups.
+    pub(super) to: Option<String>,
+    /// How long from one to the next: a number and `s`, `m`, `h` or `d`. Default `1h`.
+    pub(super) every: String,
+    /// For S3; default: as `tarballs.endpoint`.
+    pub(super) endpoint: Option<String>,
+    /// For S3; default: as `tarballs.region`.
+    pub(super) region: Option<String>,
+    /// For S3; default: as `tarballs.path_style`.
+    pub(super) path_style: Option<bool>,
+    /// For S3; default: as `tarballs.access_key_id`.
+    pub(super) access_key_id: Option<String>,
+    pub(super) secret_access_key: Option<Secret>,
+    /// File that holds the secret access key. Default: none.
+    pub(super) secret_access_key_file: Option<String>,
+}
+
+impl Default for Backup {
+    fn default() -> Backup {
+        Backup {
+            to: None,
+            every: "1h".to_owned(),
+            endpoint: None,
+            region: None,
+            path_style: None,
+            access_key_id: None,
+            secret_access_key: None,
+            secret_access_key_file: None,
         }
     }
 }

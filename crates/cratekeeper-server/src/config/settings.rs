@@ -9,6 +9,7 @@ use cratekeeper_domain::{Login, Policy, TokenText};
 use cratekeeper_tarballs::S3Options;
 
 use crate::app::HttpSettings;
+use crate::backup::{BackupSettings, PlaceSettings, Until};
 use crate::listen::ListenSettings;
 
 /// Without `Debug`, because it holds secrets.
@@ -19,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) drain: DrainSettings,
     /// `None`: as high as all nodes can.
     pub(crate) feature_level_max: Option<u32>,
+    pub(crate) snapshot_bytes_per_second: Option<u64>,
     pub(crate) folded_crates_max: usize,
     pub(crate) index_cache_bytes: usize,
     pub(crate) listen: ListenSettings,
@@ -30,6 +32,10 @@ pub(crate) struct Settings {
     pub(crate) start: StartSettings,
     pub(crate) raft: RaftOptions,
     pub(crate) tarballs: TarballSettings,
+    /// `None`: the cluster makes no backups by itself.
+    pub(crate) backup: Option<BackupSettings>,
+    /// What a node that founds begins with, if not with nothing.
+    pub(crate) restore: Option<RestoreSettings>,
     pub(crate) policy: Policy,
     pub(crate) log: LogSettings,
 }
@@ -41,6 +47,12 @@ pub(crate) struct DrainSettings {
     pub(crate) wait: Duration,
     /// From not being ready to not being there.
     pub(crate) linger: Duration,
+}
+
+/// A backup, and how much of it.
+pub(crate) struct RestoreSettings {
+    pub(crate) from: PlaceSettings,
+    pub(crate) until: Until,
 }
 
 /// What an empty data directory does.

@@ -1,6 +1,6 @@
 //! Judges a configuration once. Every complaint names the key, the value and what would be right.
 
-mod cluster;
+pub(crate) mod cluster;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use cratekeeper_tarballs::S3Options;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use super::backup::{backup, restore};
 use super::clients;
 use super::file::{ConfigFile, Http, Log, Peer, Registry, Tarballs};
 use super::secret::Secret;
@@ -32,12 +33,14 @@ pub(crate) fn validate(config: &ConfigFile) -> anyhow::Result<Settings> {
     let peer_listen = address("peer.listen", &config.peer.listen)?;
     let name = config.node.name.clone().unwrap_or_else(|| host.clone());
     let role = cluster::role(&config.node)?;
+    let tarballs = tarballs(&config.tarballs)?;
     Ok(Settings {
         start: cluster::start(&config.cluster, &name, role)?,
         name,
         role,
         drain: cluster::drain(&config.node)?,
         feature_level_max: cluster::feature_level_max(&config.cluster)?,
+        snapshot_bytes_per_second: cluster::snapshot_rate(&config.peer)?,
         folded_crates_max: config.node.folded_crates_max,
         index_cache_bytes: config.node.index_cache_bytes,
         listen: listen(&config.http)?,
@@ -47,7 +50,9 @@ pub(crate) fn validate(config: &ConfigFile) -> anyhow::Result<Settings> {
         peer_tls: peer_tls(&config.peer, peer_listen)?,
         ops_listen: address("ops.listen", &config.ops.listen)?,
         raft: cluster::raft(&config.cluster)?,
-        tarballs: tarballs(&config.tarballs)?,
+        backup: backup(config, &tarballs)?,
+        restore: restore(config, &tarballs)?,
+        tarballs,
         policy: Policy {
             require_known_dependencies: config.registry.require_known_dependencies,
         },
@@ -204,8 +209,13 @@ fn peer_tls(peer: &Peer, listen: SocketAddr) -> anyhow::Result<Option<PeerTls>> 
             certificate: certificate.into(),
             key: key.into(),
             ca: ca.into(),
+            require_cluster: peer.require_cluster_in_certificate,
         })),
         (None, None, None) => {
+            ensure!(
+                !peer.require_cluster_in_certificate,
+                "peer.require_cluster_in_certificate is true, but nodes would talk in plain text: set peer.tls_certificate, peer.tls_key and peer.tls_ca"
+            );
             ensure!(
                 peer.insecure || listen.ip().is_loopback(),
                 "nodes would talk in plain text on {listen}: set peer.tls_certificate, peer.tls_key and peer.tls_ca, or peer.insecure = true if only the nodes can reach that network"
@@ -219,7 +229,11 @@ fn peer_tls(peer: &Peer, listen: SocketAddr) -> anyhow::Result<Option<PeerTls>> 
 }
 
 /// A secret given directly or as the name of a file; white space around it does not count.
-fn secret(key: &str, value: Option<&Secret>, file: Option<&str>) -> anyhow::Result<Option<String>> {
+pub(super) fn secret(
+    key: &str,
+    value: Option<&Secret>,
+    file: Option<&str>,
+) -> anyhow::Result<Option<String>> {
     match (value, file) {
         (Some(_), Some(_)) => bail!("{key} and {key}_file are both set; keep one"),
         (Some(value), None) => Ok(Some(value.reveal().trim().to_owned())),
@@ -367,6 +381,8 @@ mod tests {
             refused(&["http.public_url=crates.example.org"]),
             refused(&["http.tls_key=/k"]),
             refused(&["http.publish_deadline_seconds=0"]),
+            refused(&["peer.require_cluster_in_certificate=true"]),
+            refused(&["peer.tls_certificate=/c", "peer.tls_key=/k"]),
             refused(&["cluster.id=Example!"]),
             refused(&["cluster.start=begin"]),
             refused(&["cluster.start=ordinal", "node.name=north"]),
@@ -374,6 +390,7 @@ mod tests {
             refused(&["node.role=reader"]),
             refused(&["node.drain_wait_seconds=9999"]),
             refused(&["cluster.feature_level_max=99"]),
+            refused(&["peer.snapshot_bytes_per_second=100"]),
             refused(&["cluster.peers=node-2"]),
             refused(&["cluster.admin_token=ck_wrong"]),
             refused(&["cluster.admin_login=An Admin"]),
@@ -389,6 +406,8 @@ mod tests {
         http.public_url is `crates.example.org`; write an http or https URL without query, such as `https://crates.example.org`
         http.tls_certificate and http.tls_key go together; set both or neither
         http.publish_deadline_seconds is 0; write 1 to 604800 seconds
+        peer.require_cluster_in_certificate is true, but nodes would talk in plain text: set peer.tls_certificate, peer.tls_key and peer.tls_ca
+        peer.tls_certificate, peer.tls_key and peer.tls_ca go together; set all or none
         cluster.id is `Example!`; write 1 to 64 of `a-z 0-9 - _ .`
         cluster.start is `begin`; write `found`, `join` or `ordinal`
         cluster.start is `ordinal`, but the name of this node, `north`, does not end in a number such as `-0`; set node.name, or use `found` and `join`
@@ -396,6 +415,7 @@ mod tests {
         node.role is `reader`, and a reader cannot found a cluster: set cluster.start to `join` or `ordinal`
         node.drain_wait_seconds is 9999; write 0 to 3600 seconds
         cluster.feature_level_max is 99; write 1 to 2, or leave it out
+        peer.snapshot_bytes_per_second is 100; write at least 65536, or leave it out
         cluster.peers has `node-2`; write a host and a port, such as `cratekeeper-0.example.org:8081`
         cluster.admin_token: that is not a token of this registry: one starts with `ck_` and has 52 characters; copy it again or ask an administrator for a new one
         cluster.admin_login: `An Admin` is not a login: use 1 to 64 of the characters a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit

@@ -10,9 +10,9 @@ use cratekeeper_domain::{
     Account, Actor, Command, CrateName, Rejection, RejectionKind, RequestId, Scope, Token,
     TokenHash, TokenId, TokenText,
 };
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -69,14 +69,16 @@ impl Caller {
                 app.settings.public_url
             ))
         })?;
-        let text = header
-            .to_str()
-            .map_err(|_| unauthenticated("the `authorization` header is not printable ASCII"))?;
-        let hash = token_in(text)?.hash();
-        let presented = match app.cluster.token(&hash)? {
-            Some(presented) => presented,
-            None => confirmed(app, &hash).await?,
+        let presented = presented(app, header).await;
+        let outcome = match &presented {
+            Ok(it) if it.account.authenticate(&it.token, now_ms()).is_ok() => "accepted",
+            Ok(_) => "refused",
+            Err(NotPresented::Malformed(_)) => "malformed",
+            Err(NotPresented::Unknown(error)) if error.outcome() == "unauthenticated" => "unknown",
+            Err(NotPresented::Unknown(_)) => "failed",
         };
+        metrics::counter!("cratekeeper_token_checks_total", "outcome" => outcome).increment(1);
+        let presented = presented.map_err(NotPresented::into_error)?;
         if let Some(asked_by) = parts.extensions.get::<AskedBy>() {
             asked_by.set(presented.account.login.as_str());
         }
@@ -89,6 +91,37 @@ impl Caller {
                 .copied()
                 .unwrap_or_default(),
         })
+    }
+}
+
+enum NotPresented {
+    /// Not even the shape of a token.
+    Malformed(Rejection),
+    /// Not known, or it could not be found out.
+    Unknown(ApiError),
+}
+
+impl NotPresented {
+    fn into_error(self) -> ApiError {
+        match self {
+            NotPresented::Malformed(rejection) => rejection.into(),
+            NotPresented::Unknown(error) => error,
+        }
+    }
+}
+
+/// The token in the header, as the cluster knows it.
+async fn presented(app: &App, header: &HeaderValue) -> Result<Presented, NotPresented> {
+    let text = header.to_str().map_err(|_| {
+        NotPresented::Malformed(unauthenticated(
+            "the `authorization` header is not printable ASCII",
+        ))
+    })?;
+    let hash = token_in(text).map_err(NotPresented::Malformed)?.hash();
+    let known = app.cluster.token(&hash);
+    match known.map_err(|error| NotPresented::Unknown(error.into()))? {
+        Some(presented) => Ok(presented),
+        None => confirmed(app, &hash).await.map_err(NotPresented::Unknown),
     }
 }
 

@@ -63,13 +63,12 @@ pub(crate) async fn download(
             }
             Download::Stream { bytes, stream } => {
                 metrics::counter!("cratekeeper_downloads_total", "source" => "stream").increment(1);
-                metrics::counter!("cratekeeper_download_bytes_total").increment(bytes);
+                let sent = metrics::counter!("cratekeeper_download_bytes_total");
                 let checksum = entry.checksum;
-                let stream = stream.inspect(move |piece| {
-                    if let Err(error) = piece {
-                        // Too late for a status: the connection breaks before the promised length, and cargo tries again.
-                        tracing::error!(%checksum, %error, "a download broke off");
-                    }
+                let stream = stream.inspect(move |piece| match piece {
+                    Ok(piece) => sent.increment(piece.len() as u64),
+                    // Too late for a status: the connection breaks before the promised length, and cargo tries again.
+                    Err(error) => tracing::error!(%checksum, %error, "a download broke off"),
                 });
                 whole(Body::from_stream(stream), bytes)
             }

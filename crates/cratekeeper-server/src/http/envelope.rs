@@ -1,19 +1,25 @@
 //! What every request gets and every answer carries: an id, a line in the log, a measurement, and errors as JSON.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, Instant};
 
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use cratekeeper_domain::RequestId;
 use http::header::{WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::client_address::ClientAddress;
 use super::error;
 use super::limits::CLIENT_REQUEST_ID_CHARS_MAX;
+use super::measure::{Counted, Finished};
 use crate::app::App;
+use crate::observe;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// One of the few headers that cargo prints when a request failed.
@@ -30,7 +36,7 @@ impl AskedBy {
     }
 }
 
-/// Wraps a request from its first byte to the head of its answer.
+/// Wraps a request from its first byte to the last of its answer.
 pub(crate) async fn envelope(
     State(app): State<Arc<App>>,
     mut request: Request,
@@ -39,14 +45,23 @@ pub(crate) async fn envelope(
     let id = new_request_id();
     let asked_by = AskedBy::default();
     let client = ClientAddress::of(&request, &app.settings.trusted_proxies);
-    let asked = Asked::new(&request, id, client, asked_by.clone());
+    let mut asked = Asked::new(&request, id, client, asked_by.clone());
     if let Some(client) = client {
         request.extensions_mut().insert(client);
     }
     request.extensions_mut().insert(id);
     request.extensions_mut().insert(asked_by);
+    let span = asked.span(request.headers());
+    if !request.body().is_end_stream() {
+        let received = asked.received.clone();
+        request = request.map(|body| Counted::body(body, received, ()));
+    }
 
-    let mut response = error::render(next.run(request).await, &asked.id);
+    let answering = async {
+        let response = next.run(request).await;
+        error::render(response, &asked.id)
+    };
+    let mut response = answering.instrument(span.clone()).await;
     if error::asks_for_token(&response) {
         let challenge = format!("Cargo login_url=\"{}/me\"", app.settings.public_url);
         if let Ok(challenge) = HeaderValue::from_str(&challenge) {
@@ -59,42 +74,79 @@ pub(crate) async fn envelope(
         headers.insert(PRINTED_BY_CARGO, value);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    asked.answered(response.status().as_u16());
-    response
+    let status = response.status().as_u16();
+    span.record("http.response.status_code", status);
+    if response.status().is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    asked.answered(status);
+    let sent = asked.sent.clone();
+    response.map(|body| Counted::body(body, sent, asked))
 }
 
-/// A request under way, for its log line and its measurements.
+/// A request under way, for its log line and its measurements; it ends with the body of its answer.
 struct Asked {
     id: String,
     /// The client's own id for it.
     client_id: Option<String>,
+    /// Of the trace it belongs to, if it is traced.
+    trace_id: Option<String>,
     client: Option<ClientAddress>,
     method: &'static str,
-    route: String,
+    route: Option<MatchedPath>,
     started: Instant,
     by: AskedBy,
-    /// The status, once there is one.
-    status: Option<u16>,
+    received: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
+    /// The status, once there is one, and how long that took.
+    head: Option<(u16, Duration)>,
 }
 
 impl Asked {
     fn new(request: &Request, id: RequestId, client: Option<ClientAddress>, by: AskedBy) -> Asked {
-        metrics::gauge!("cratekeeper_http_requests_in_flight").increment(1.0);
-        let route = request.extensions().get::<MatchedPath>();
+        in_flight().increment(1.0);
         Asked {
             id: hex::encode(id.0),
             client_id: client_request_id(request.headers()),
+            trace_id: None,
             client,
             method: method_label(request.method()),
-            route: route.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned()),
+            route: request.extensions().get::<MatchedPath>().cloned(),
             started: Instant::now(),
             by,
-            status: None,
+            received: Arc::default(),
+            sent: Arc::default(),
+            head: None,
         }
     }
 
-    fn answered(mut self, status: u16) {
-        self.status = Some(status);
+    fn route(&self) -> &str {
+        self.route.as_ref().map_or("none", MatchedPath::as_str)
+    }
+
+    /// The request as a span of a trace; nothing where traces are off.
+    fn span(&mut self, headers: &HeaderMap) -> Span {
+        let span = tracing::info_span!(
+            target: "cratekeeper::request",
+            "request",
+            otel.name = format!("{} {}", self.method, self.route()),
+            otel.kind = "server",
+            otel.status_code = Empty,
+            http.request.method = self.method,
+            http.route = self.route(),
+            http.response.status_code = Empty,
+            request = self.id,
+            trace_id = Empty,
+        );
+        self.trace_id = observe::continue_from(&span, headers);
+        if let Some(trace_id) = &self.trace_id {
+            span.record("trace_id", trace_id);
+        }
+        span
+    }
+
+    fn answered(&mut self, status: u16) {
+        self.head = Some((status, self.started.elapsed()));
     }
 }
 
@@ -102,36 +154,37 @@ impl Drop for Asked {
     /// Here, because a client that hangs up ends the request without an answer, and that is worth a line too.
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
-        metrics::gauge!("cratekeeper_http_requests_in_flight").decrement(1.0);
-        let status = self
-            .status
-            .map_or_else(|| "none".to_owned(), |it| it.to_string());
-        measure(self.method, &self.route, &status, elapsed.as_secs_f64());
+        in_flight().decrement(1.0);
+        let finished = Finished {
+            method: self.method,
+            route: self.route(),
+            status: self.head.map(|(status, _)| status),
+            duration: self.head.map_or(elapsed, |(_, duration)| duration),
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+        };
+        finished.measure();
         tracing::info!(
             request = self.id,
             client_request = self.client_id,
+            trace_id = self.trace_id,
             client = self.client.map(|client| tracing::field::display(client.0)),
             method = self.method,
-            route = self.route,
-            status,
+            route = finished.route,
+            status = finished.status,
             login = self.by.0.get(),
+            received_bytes = finished.received,
+            sent_bytes = finished.sent,
             duration_ms = elapsed.as_secs_f64() * 1000.0,
             "answered"
         );
     }
 }
 
-fn measure(method: &'static str, route: &str, status: &str, seconds: f64) {
-    metrics::counter!(
-        "cratekeeper_http_requests_total",
-        "method" => method, "route" => route.to_owned(), "status" => status.to_owned()
-    )
-    .increment(1);
-    metrics::histogram!(
-        "cratekeeper_http_request_duration_seconds",
-        "method" => method, "route" => route.to_owned()
-    )
-    .record(seconds);
+fn in_flight() -> &'static metrics::Gauge {
+    static IN_FLIGHT: LazyLock<metrics::Gauge> =
+        LazyLock::new(|| metrics::gauge!("cratekeeper_http_requests_in_flight"));
+    &IN_FLIGHT
 }
 
 /// Random, so that no two nodes need to agree on it.

@@ -29,6 +29,8 @@ pub(crate) struct ApiError {
     retry_after: Option<u32>,
     /// Set where the trouble is ours: logged once, when the answer is written.
     fault: Option<Box<dyn Error + Send + Sync>>,
+    /// What was asked for may have happened.
+    unknown: bool,
 }
 
 impl ApiError {
@@ -38,6 +40,7 @@ impl ApiError {
             sentence: sentence.into(),
             retry_after: None,
             fault: None,
+            unknown: false,
         }
     }
 
@@ -74,6 +77,7 @@ impl ApiError {
             sentence: sentence.into(),
             retry_after: None,
             fault: Some(fault.into()),
+            unknown: false,
         }
     }
 
@@ -87,6 +91,23 @@ impl ApiError {
             sentence: sentence.into(),
             retry_after: None,
             fault: Some(fault.into()),
+            unknown: false,
+        }
+    }
+
+    /// In one word, for a metric.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self.status {
+            _ if self.unknown => "unknown",
+            StatusCode::BAD_REQUEST => "invalid",
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            StatusCode::UNAUTHORIZED => "unauthenticated",
+            StatusCode::FORBIDDEN => "forbidden",
+            StatusCode::NOT_FOUND => "missing",
+            StatusCode::CONFLICT => "conflict",
+            StatusCode::REQUEST_TIMEOUT => "too_slow",
+            StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+            _ => "fault",
         }
     }
 
@@ -121,9 +142,12 @@ impl From<ExecuteError> for ApiError {
                 "too many changes came in at the same time; nothing was changed, try again",
             ),
             // The change may still happen; saying "failed" would be a lie.
-            ExecuteError::OutcomeUnknown => ApiError::unavailable(
-                "the registry could not confirm in time whether the change happened; look, or repeat the same request: it is safe to repeat and succeeds if the change was made",
-            ),
+            ExecuteError::OutcomeUnknown => ApiError {
+                unknown: true,
+                ..ApiError::unavailable(
+                    "the registry could not confirm in time whether the change happened; look, or repeat the same request: it is safe to repeat and succeeds if the change was made",
+                )
+            },
             ExecuteError::Stopping => {
                 ApiError::unavailable("this node is stopping; nothing was changed, try again")
             }

@@ -97,6 +97,17 @@ enum Happened {
     FeatureLevelRaised {
         level: u32,
     },
+    /// Everything before was taken from a backup of another history.
+    HistoryRestored {
+        from_cluster: String,
+        from_history: String,
+        /// Of the last event taken over.
+        sequence: u64,
+        /// Hex, of the chain there.
+        chain: String,
+        cluster: String,
+        history: String,
+    },
 }
 
 impl ShownEvent {
@@ -134,6 +145,7 @@ impl ShownEvent {
             Happened::ClusterFounded { .. } => "cluster_founded",
             Happened::NodeAdmitted { .. } => "node_admitted",
             Happened::FeatureLevelRaised { .. } => "feature_level_raised",
+            Happened::HistoryRestored { .. } => "history_restored",
         }
     }
 }
@@ -204,6 +216,21 @@ impl Happened {
                 incarnation: incarnation.clone(),
             },
             Event::FeatureLevelRaised { level } => Happened::FeatureLevelRaised { level: *level },
+            Event::HistoryRestored {
+                from_cluster,
+                from_history,
+                sequence,
+                chain,
+                cluster,
+                history,
+            } => Happened::HistoryRestored {
+                from_cluster: from_cluster.clone(),
+                from_history: from_history.clone(),
+                sequence: *sequence,
+                chain: hex::encode(chain),
+                cluster: cluster.clone(),
+                history: history.clone(),
+            },
         }
     }
 }

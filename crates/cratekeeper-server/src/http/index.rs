@@ -1,6 +1,6 @@
 //! `GET /index/…`: the sparse index. One local look-up; bytes and ETag are ready before the request comes.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::body::Body;
@@ -10,6 +10,7 @@ use cratekeeper_domain::index_path;
 use cratekeeper_domain::limits::NAME_CHARS_MAX;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, Uri};
+use metrics::Counter;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -80,12 +81,49 @@ pub(crate) async fn file(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
+    let answer = answer(&app, &headers, &uri).await;
+    OUTCOMES.count(&answer);
+    answer
+}
+
+/// Made once: this is the busiest path there is.
+static OUTCOMES: LazyLock<Outcomes> = LazyLock::new(|| {
+    let counter =
+        |outcome| metrics::counter!("cratekeeper_index_requests_total", "outcome" => outcome);
+    Outcomes {
+        sent: counter("sent"),
+        unchanged: counter("unchanged"),
+        missing: counter("missing"),
+        failed: counter("failed"),
+    }
+});
+
+struct Outcomes {
+    sent: Counter,
+    unchanged: Counter,
+    missing: Counter,
+    failed: Counter,
+}
+
+impl Outcomes {
+    fn count(&self, answer: &Result<Response, ApiError>) {
+        let counter = match answer {
+            Ok(response) if response.status().is_success() => &self.sent,
+            Ok(_) => &self.unchanged,
+            Err(error) if error.outcome() == "missing" => &self.missing,
+            Err(_) => &self.failed,
+        };
+        counter.increment(1);
+    }
+}
+
+async fn answer(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<Response, ApiError> {
     let name = name_at(uri.path()).ok_or_else(no_crate)?;
-    let known_position = etag::known_position(&headers);
+    let known_position = etag::known_position(headers);
     let file = app.cluster.index_file(name, known_position).await?;
     let file = file.ok_or_else(no_crate)?;
 
-    let mut response = if etag::matches(&headers, &file.etag) {
+    let mut response = if etag::matches(headers, &file.etag) {
         not_modified()
     } else {
         let mut response = Response::new(Body::from(file.bytes.clone()));
@@ -98,7 +136,7 @@ pub(crate) async fn file(
     if let Ok(etag) = HeaderValue::from_str(&file.etag) {
         response.headers_mut().insert(ETAG, etag);
     }
-    freshness(&app, response.headers_mut());
+    freshness(app, response.headers_mut());
     Ok(response)
 }
 

@@ -39,6 +39,10 @@ pub(crate) const EVENT_STREAM_RECHECK: Duration = Duration::from_secs(1);
 /// Events read at once for an open stream.
 pub(crate) const EVENT_STREAM_BATCH: usize = 100;
 
+/// Backups being read from one node; each holds a batch of records in memory.
+pub(crate) const BACKUP_STREAMS_MAX: usize = 4;
+pub(crate) const BACKUP_BATCH_BYTES: usize = 256 * 1024;
+
 /// Adding or removing a node: a new one first receives a snapshot of everything.
 pub(crate) const MEMBERSHIP_TIME_MAX: Duration = Duration::from_secs(120);
 

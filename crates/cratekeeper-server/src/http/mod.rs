@@ -2,6 +2,7 @@
 //! every answer, and only `error` chooses a status.
 
 mod accounts;
+mod backup;
 mod body;
 mod caller;
 mod client_address;
@@ -18,6 +19,7 @@ mod facts;
 mod index;
 mod limits;
 mod me;
+mod measure;
 mod owners;
 mod page;
 mod publish;

@@ -89,6 +89,39 @@ pub(crate) async fn publish(
     Extension(places): Extension<PublishPlaces>,
     request: Request,
 ) -> Result<Json<Published>, ApiError> {
+    let mut measured = Measured {
+        started: Instant::now(),
+        outcome: "abandoned",
+    };
+    let outcome = publish_one(app, places, request).await;
+    measured.outcome = match &outcome {
+        Ok((_, true)) => "accepted",
+        Ok((_, false)) => "already",
+        Err(error) => error.outcome(),
+    };
+    outcome.map(|(published, _)| Json(published))
+}
+
+/// Counted however it ends, also when the client hangs up.
+struct Measured {
+    started: Instant,
+    outcome: &'static str,
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        metrics::counter!("cratekeeper_publishes_total", "outcome" => self.outcome).increment(1);
+        metrics::histogram!("cratekeeper_publish_duration_seconds")
+            .record(self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// True beside the answer if something was stored.
+async fn publish_one(
+    app: Arc<App>,
+    places: PublishPlaces,
+    request: Request,
+) -> Result<(Published, bool), ApiError> {
     let (mut parts, body) = request.into_parts();
     let mut incoming = Incoming::new(&parts.headers, body, app.settings.body_idle_timeout);
     let caller = match Caller::from_request_parts(&mut parts, &app).await {
@@ -120,14 +153,13 @@ pub(crate) async fn publish(
     timeout_at(deadline, stored).await.map_err(|_| {
         ApiError::unavailable("the tarball store did not answer in time; nothing was published, try again in a moment")
     })??;
-    app.cluster.execute(request, deadline).await?;
-    Ok(Json(Published {
-        warnings: Warnings {
-            invalid_categories: Vec::new(),
-            invalid_badges: Vec::new(),
-            other: judged.warnings,
-        },
-    }))
+    let executed = app.cluster.execute(request, deadline).await?;
+    let warnings = Warnings {
+        invalid_categories: Vec::new(),
+        invalid_badges: Vec::new(),
+        other: judged.warnings,
+    };
+    Ok((Published { warnings }, !executed.events.is_empty()))
 }
 
 async fn refuse(incoming: Incoming, error: ApiError) -> ApiError {

@@ -15,14 +15,15 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::backup::BackupPlaces;
 use super::envelope::envelope;
 use super::error::{ApiError, no_route, panicked};
 use super::events::StreamPlaces;
 use super::publish::PublishPlaces;
 use super::rate_limit::{RateLimit, limited};
 use super::{
-    accounts, cluster, crates, document, download, events, index, me, owners, publish, search,
-    spool, tokens, yank,
+    accounts, backup, cluster, crates, document, download, events, index, me, owners, publish,
+    search, spool, tokens, yank,
 };
 use crate::app::App;
 
@@ -47,6 +48,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     routes
         .layer(Extension(places))
         .layer(Extension(StreamPlaces::new()))
+        .layer(Extension(BackupPlaces::new()))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(Arc::clone(&app), envelope))
         .with_state(app)
@@ -65,6 +67,7 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(document::openapi))
         .routes(routes!(search::search))
         .routes(routes!(cluster::status))
+        .routes(routes!(backup::position))
         .merge(index_routes())
 }
 
@@ -96,6 +99,8 @@ fn slow_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tokens::list, tokens::issue))
         .routes(routes!(tokens::show, tokens::revoke))
         .routes(routes!(events::events))
+        .routes(routes!(backup::records))
+        .routes(routes!(backup::tarballs))
         .routes(routes!(cluster::invite))
         .routes(routes!(cluster::remove))
         .routes(routes!(cluster::transfer_leader))

@@ -33,7 +33,7 @@ pub(crate) fn new_token() -> anyhow::Result<TokenText> {
     Ok(TokenText::from_random(bytes))
 }
 
-pub(super) fn token_id() -> anyhow::Result<TokenId> {
+pub(crate) fn token_id() -> anyhow::Result<TokenId> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).context("draw randomness from the operating system")?;
     Ok(TokenId::from_random(bytes))

@@ -48,6 +48,6 @@ pub(super) fn stopping() {
 
 fn send(news: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(news) {
-        tracing::debug!(%error, "the supervisor could not be told");
+        tracing::warn!(%error, "the supervisor could not be told");
     }
 }

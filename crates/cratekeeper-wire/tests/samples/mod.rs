@@ -155,5 +155,16 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
             "feature_level_raised",
             Event::FeatureLevelRaised { level: 2 },
         ),
+        (
+            "history_restored",
+            Event::HistoryRestored {
+                from_cluster: "c1".to_owned(),
+                from_history: "h1".to_owned(),
+                sequence: 300,
+                chain: [7; 32],
+                cluster: "c2".to_owned(),
+                history: "h2".to_owned(),
+            },
+        ),
     ]
 }

@@ -7,11 +7,13 @@ use cratekeeper_cluster::{NodeRole, RaftOptions};
 use cratekeeper_domain::{Login, NEWEST_LEVEL, TokenText};
 
 use super::{host_and_port, secret};
-use crate::config::file::{Cluster, Node};
+use crate::config::file::{Cluster, Node, Peer};
 use crate::config::settings::{DrainSettings, StartSettings};
 
 /// Longer than any grace period a supervisor gives.
 const DRAIN_SECONDS_MAX: u64 = 3600;
+/// A chunk then takes 16 s, and a receiver gives up after 30 s without one.
+const SNAPSHOT_RATE_MIN: u64 = 64 * 1024;
 
 pub(super) fn role(node: &Node) -> anyhow::Result<NodeRole> {
     match node.role.as_str() {
@@ -43,6 +45,16 @@ pub(super) fn feature_level_max(cluster: &Cluster) -> anyhow::Result<Option<u32>
         );
     }
     Ok(cluster.feature_level_max)
+}
+
+pub(super) fn snapshot_rate(peer: &Peer) -> anyhow::Result<Option<u64>> {
+    if let Some(rate) = peer.snapshot_bytes_per_second {
+        ensure!(
+            SNAPSHOT_RATE_MIN <= rate,
+            "peer.snapshot_bytes_per_second is {rate}; write at least {SNAPSHOT_RATE_MIN}, or leave it out"
+        );
+    }
+    Ok(peer.snapshot_bytes_per_second)
 }
 
 pub(super) fn start(
@@ -99,7 +111,7 @@ fn join(cluster: &Cluster, id: Option<&str>) -> anyhow::Result<StartSettings> {
     })
 }
 
-fn cluster_id(id: Option<&str>) -> anyhow::Result<String> {
+pub(crate) fn cluster_id(id: Option<&str>) -> anyhow::Result<String> {
     let Some(id) = id else {
         bail!(
             "cluster.id is not set; to found a cluster, choose a name for it once and keep it (a UUID is a good one)"
