@@ -21,6 +21,7 @@ async fn every_operation_answers_as_the_document_says() {
     pages_and_accounts(&mut calls).await;
     crates(&mut calls).await;
     removals(&mut calls).await;
+    backups(&mut calls).await;
     nodes(&mut calls, &mut cluster).await;
     strangers(&mut calls).await;
     calls.all_were_made();
@@ -403,7 +404,7 @@ async fn owners_and_yanks(calls: &mut Calls) {
         .await;
     calls.call("remove_owners", owners, 200, None).await;
     calls.call("remove_owners", owners, 200, alice()).await;
-    calls.call("remove_owners", owners, 404, alice()).await;
+    calls.call("remove_owners", owners, 400, alice()).await;
     calls
         .call("yank_version", "/api/v1/crates/acme/1.1.0/yank", 200, None)
         .await;
@@ -426,6 +427,18 @@ async fn owners_and_yanks(calls: &mut Calls) {
             None,
         )
         .await;
+}
+
+async fn backups(calls: &mut Calls) {
+    for (operation, path) in [
+        ("get_backup_position", ""),
+        ("read_backup_records", "/records"),
+        ("check_backup_tarballs", "/tarballs"),
+    ] {
+        let path = format!("/api/v1/backup{path}");
+        calls.call(operation, &path, 200, None).await;
+        calls.refused(operation, &path).await;
+    }
 }
 
 /// Removals, what the history tells of everything before, and what a private registry refuses to strangers.

@@ -185,9 +185,8 @@ pub(crate) async fn show(
     responses(
         (status = 200, description = "The account.", body = ShownAccount),
         (status = 400, description = "That cannot be a login."),
-        (status = 403, description = "The token does not have the scope `admin`."),
+        (status = 403, description = "The token does not have the scope `admin`, or it is the caller's own account."),
         (status = 404, description = "There is no such account."),
-        (status = 409, description = "It is the last administrator."),
     ),
     security(("token" = [])),
 )]

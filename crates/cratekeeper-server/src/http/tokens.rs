@@ -122,11 +122,10 @@ pub(crate) struct IssuedToken {
     params(LoginPath), request_body = NewToken,
     responses(
         (status = 200, description = "The token.", body = IssuedToken),
-        (status = 400, description = "Name, scopes, patterns or expiry are not allowed, or the body is not the JSON expected."),
+        (status = 400, description = "Name, scopes, patterns or expiry are not allowed, the account is disabled or has 1000 tokens in force, or the body is not the JSON expected."),
         (status = 403, description = "The caller may not issue this token."),
         (status = 404, description = "There is no such account."),
         (status = 408, description = "The body stopped arriving."),
-        (status = 409, description = "The account is disabled, or has as many tokens in force as one may have."),
         (status = 413, description = "The body is larger than 64 KiB."),
     ),
     security(("token" = [])),
