@@ -239,7 +239,6 @@ async fn what_is_not_the_history_that_was_promised_makes_no_node() {
     place.start(0).await.shutdown().await;
 }
 
-#[expect(clippy::print_stdout, reason = "a figure for the test report")]
 fn rate(what: &str, began: Instant, events: usize, bytes: usize) {
     let seconds = began.elapsed().as_secs_f64();
     println!(
