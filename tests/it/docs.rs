@@ -13,7 +13,7 @@ use cratekeeper_tests::{
 use serde_json::Value;
 
 /// All commands of one page.
-const PAGE_WITHIN: Duration = Duration::from_secs(240);
+const PAGE_WITHIN: Duration = Duration::from_secs(400);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_in_the_documentation_works_or_says_why_it_is_not_run() {
