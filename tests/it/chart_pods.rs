@@ -9,7 +9,8 @@ use std::time::Duration;
 use cratekeeper_domain::TokenText;
 use cratekeeper_tests::chart::{Helm, Rendering, Workload, as_pod_sees_it, scenarios};
 use cratekeeper_tests::{
-    Client, NO_TOKEN, Package, Process, Scratch, cratekeeper, free_port, wait_until,
+    Authority, CertificateFiles, Client, Leaf, NO_TOKEN, Package, Process, Scratch, cratekeeper,
+    figure, free_port, wait_until,
 };
 use reqwest::Method;
 use serde_json::Value;
@@ -144,15 +145,40 @@ fn moved(text: &str, root: &Path) -> String {
 
 /// What Secrets hold that a scenario says are there already.
 fn external(key: &str) -> Vec<u8> {
-    let made = || {
-        let certificate = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
-        certificate.expect("a certificate can be made")
-    };
     match key {
-        "tls.key" => made().signing_key.serialize_pem().into_bytes(),
-        "tls.crt" | "ca.crt" => made().cert.pem().into_bytes(),
         "admin.token" => TokenText::from_random([7; 32]).as_str().as_bytes().to_vec(),
         _ => b"a value from outside".to_vec(),
+    }
+}
+
+/// Issues the certificates that the pod mounts and the chart does not make: what the rendering asks cert-manager for, or for a Secret
+/// of one's own the name that the chart's README says.
+fn issue_certificates(rendering: &Rendering, workload: &Workload, pod: &Pod) {
+    let authority = Authority::new("whoever signs for this installation");
+    let advertised = &pod.environment["CRATEKEEPER_PEER__ADVERTISE"];
+    let host = advertised.rsplit_once(':').expect("host and port").0;
+    let everybody = format!("*.{}", host.split_once('.').expect("a pod and a domain").1);
+    let volumes = workload.spec()["volumes"].as_array().into_iter().flatten();
+    for volume in volumes.filter(|volume| volume["name"] == "tls" || volume["name"] == "peer-tls") {
+        let secret = volume["secret"]["secretName"].as_str().expect("a name");
+        if rendering.find("Secret", secret).is_some() {
+            continue;
+        }
+        let mut leaf = Leaf::of(&everybody);
+        if let Some(asked) = rendering.find("Certificate", secret) {
+            let texts = |field: &str| -> Vec<String> {
+                let values = asked.value["spec"][field].clone();
+                serde_json::from_value(values).unwrap_or_default()
+            };
+            leaf.hosts = texts("dnsNames");
+            let uri = texts("uris").into_iter().next();
+            leaf.cluster =
+                uri.and_then(|uri| uri.strip_prefix("cratekeeper://").map(str::to_owned));
+        }
+        let name = volume["name"].as_str().expect("a name");
+        let files = CertificateFiles::in_directory(&pod.root.join("run/cratekeeper").join(name));
+        files.issue(&leaf, &authority);
+        files.trust(&[&authority]);
     }
 }
 
@@ -160,6 +186,39 @@ fn workload(rendering: &Rendering, kind: &str, name: &str) -> Workload {
     let mut all = Workload::all(rendering).into_iter();
     let found = all.find(|workload| workload.kind == kind && workload.name == name);
     found.unwrap_or_else(|| panic!("{kind}/{name} is not rendered"))
+}
+
+#[test]
+fn the_configuration_of_every_scenario_is_good() {
+    let Some(helm) = Helm::installed().into_iter().next() else {
+        return;
+    };
+    let mut checked = 0;
+    for scenario in scenarios() {
+        let scratch = Scratch::new(&format!("chart_config_{}", scenario.name));
+        let rendering = helm.rendered(Some(&scenario.file), &[]);
+        for workload in Workload::all(&rendering)
+            .iter()
+            .filter(|one| one.runs_nodes())
+        {
+            let pod = Pod::new(
+                &rendering,
+                workload,
+                &format!("{}-1", workload.name),
+                &scratch,
+            );
+            issue_certificates(&rendering, workload, &pod);
+            let check = ["config", "check"].map(str::to_owned);
+            let said = pod.run(&[&check[..], &pod.config_arguments()].concat());
+            assert!(
+                said.contains("the configuration is good"),
+                "{}: {said}",
+                scenario.name
+            );
+            checked += 1;
+        }
+    }
+    figure("chart configurations accepted by the binary", checked);
 }
 
 #[tokio::test(flavor = "multi_thread")]

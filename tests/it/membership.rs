@@ -1,6 +1,8 @@
 //! Nodes come and go by the command line, and a node that lost its volume comes back as a new member.
 
-use cratekeeper_tests::{Cluster, Package, Setup};
+use std::time::Duration;
+
+use cratekeeper_tests::{Cluster, Package, Setup, wait_until};
 use serde_json::Value;
 
 use crate::workload::{Workload, assert_nothing_lost};
@@ -43,6 +45,30 @@ async fn one_node_grows_to_five_and_shrinks_again() {
         .await;
     answer.expect_ok("a publish on the node that is left");
     assert_nothing_lost(&cluster, &acknowledged).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lost_everything_but_the_store_does_not_begin_an_empty_history_over_it() {
+    let mut cluster = Setup::nodes(1).start("everything_lost").await;
+    let answer = cluster
+        .admin()
+        .publish(&Package::new("precious", "1.0.0"))
+        .await;
+    answer.expect_ok("a publish");
+    let node = &mut cluster.nodes[0];
+    node.stop().await;
+    node.start_and_wait().await;
+    node.stop().await;
+    node.wipe();
+    node.start();
+    wait_until("it refuses", Duration::from_secs(20), async || {
+        node.exited().is_some()
+    })
+    .await;
+    let said = node.said();
+    for part in ["founded before", "cratekeeper restore", "empty store"] {
+        assert!(said.contains(part), "it did not say {part:?}:\n{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +117,7 @@ async fn a_founder_with_an_empty_disk_does_not_found_a_second_cluster() {
     cluster.nodes[0].start();
     let ended = cratekeeper_tests::wait_for(
         "the node refuses to found",
-        std::time::Duration::from_secs(20),
+        Duration::from_secs(20),
         async || cluster.nodes[0].exited(),
     )
     .await;

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use cratekeeper_tests::{Containers, Scratch, cratekeeper, figure, workspace};
+use cratekeeper_tests::{
+    Authority, CertificateFiles, Containers, Leaf, Scratch, cratekeeper, figure, workspace,
+};
 
 /// Of 10; systemd calls anything up to 2 "OK".
 const EXPOSURE_MAX: &str = "15";
@@ -89,42 +91,59 @@ fn the_user_and_the_directories_of_the_unit_are_made() {
 }
 
 #[test]
-fn the_example_configuration_is_accepted() {
-    let file = workspace().join("deploy/systemd/cratekeeper.toml");
-    let mut check = Command::new(cratekeeper());
-    check
-        .args(["config", "check", "--config"])
-        .arg(&file)
-        .env_clear();
-    ok(&mut check);
-
-    // And so is what it shows in comments, with files that are there.
+fn the_example_configuration_is_accepted_and_so_is_what_it_shows_in_comments() {
     let scratch = Scratch::new("systemd_example");
-    let secret = scratch.path().join("secret");
-    fs::write(&secret, "a secret").expect("the test's directory is writable");
-    let commented = text("deploy/systemd/cratekeeper.toml")
+    let example = text("deploy/systemd/cratekeeper.toml");
+    check(&scratch, &example);
+
+    let uncommented = example
         .lines()
-        .filter_map(|line| line.strip_prefix('#').or(Some(line)))
+        .map(|line| line.strip_prefix('#').unwrap_or(line))
         .filter(|line| line.starts_with('[') || line.contains(" = "))
+        // Words of a comment, a token of a form that is its own, and the other kind of store.
         .filter(|line| !line.starts_with(' ') && !line.starts_with("admin_token_file"))
         .filter(|line| !line.starts_with("kind = \"disk\""))
-        .map(|line| {
-            let secret = format!("_file = \"{}\"", secret.display());
-            match line.split_once("_file = ") {
-                Some((key, _)) => format!("{key}{secret}\n"),
-                None => format!("{line}\n"),
-            }
-        })
-        .collect::<String>();
-    let whole = scratch.path().join("cratekeeper.toml");
-    fs::write(&whole, &commented).expect("the test's directory is writable");
-    assert!(commented.contains("secret_access_key_file"), "{commented}");
+        .fold(String::new(), |text, line| text + line + "\n");
+    for shown in ["secret_access_key_file", "http.crt", "endpoint"] {
+        assert!(uncommented.contains(shown), "{shown}: {uncommented}");
+    }
+    check(&scratch, &uncommented);
+}
+
+/// With certificates and secrets where the configuration says, below the test's directory.
+fn check(scratch: &Scratch, configuration: &str) {
+    let place = |below: &str| scratch.path().join(below);
+    let authority = Authority::new("example");
+    for (name, host) in [
+        ("http", "crates.example.org"),
+        ("peer", "crates-1.example.org"),
+    ] {
+        let files = CertificateFiles {
+            certificate: place("tls").join(format!("{name}.crt")),
+            key: place("tls").join(format!("{name}.key")),
+            ca: place("tls").join(format!("{name}-ca.crt")),
+        };
+        fs::create_dir_all(place("tls")).expect("the test's directory is writable");
+        files.issue(&Leaf::of(host), &authority);
+        files.trust(&[&authority]);
+    }
+    fs::create_dir_all(place("credentials")).expect("the test's directory is writable");
+    let secret = place("credentials").join("secret_s3-secret-access-key");
+    fs::write(secret, "a secret").expect("the test's directory is writable");
+    let moved = [
+        ("/etc/cratekeeper/tls", place("tls")),
+        ("/run/credentials/cratekeeper.service", place("credentials")),
+    ];
+    let here = moved
+        .iter()
+        .fold(configuration.to_owned(), |text, (from, to)| {
+            text.replace(from, &to.display().to_string())
+        });
+    let file = place("cratekeeper.toml");
+    fs::write(&file, here).expect("the test's directory is writable");
     let mut check = Command::new(cratekeeper());
-    check
-        .args(["config", "check", "--config"])
-        .arg(&whole)
-        .env_clear();
-    ok(&mut check);
+    check.args(["config", "check", "--config"]).arg(&file);
+    ok(check.env_clear());
 }
 
 #[test]

@@ -77,6 +77,7 @@ impl Node {
         let owner = StoreOwner {
             cluster: identity.cluster.clone(),
             history: Some(history),
+            founder: None,
         };
         (self.options.confirm_store)(owner).await
     }
@@ -84,9 +85,11 @@ impl Node {
     /// Found, with the history of a backup if there is one to begin with.
     async fn found(self: &Arc<Node>, cluster: &str) -> Result<Identity, String> {
         let Some(restore) = &self.options.restore else {
+            let founder = self.file.lock().incarnation.clone();
             (self.options.claim_store)(StoreOwner {
                 cluster: cluster.to_owned(),
                 history: None,
+                founder: Some(founder),
             })
             .await?;
             return self.become_member(cluster, 1);
@@ -222,6 +225,7 @@ impl Node {
         (self.options.check_store)(StoreOwner {
             cluster,
             history: there.history,
+            founder: None,
         })
         .await?;
         let join = pb::JoinRequest {

@@ -23,6 +23,9 @@ pub struct StoreOwner {
     pub cluster: String,
     /// `None` where it is not known, or the store is to be claimed for the first history of a cluster.
     pub history: Option<String>,
+    /// Of the volume that founds the cluster's first history: another empty one with the same configuration is what is left after
+    /// everything was lost, and must not found it again.
+    pub founder: Option<String>,
 }
 
 /// Everything a node needs to start; all fields explicit, validated by the server's configuration.

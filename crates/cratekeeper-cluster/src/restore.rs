@@ -141,6 +141,7 @@ pub(crate) async fn take_over(
     (restore.claim_store)(StoreOwner {
         cluster: cluster.to_owned(),
         history: Some(restoring.history),
+        founder: None,
     })
     .await?;
     let switched = replay.finish().and_then(|database| {

@@ -166,7 +166,7 @@ fn facts_of(name: CrateName) -> VersionFacts {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_history_is_restored_read_from_the_stopped_volume_and_goes_on() {
     let place = Place::for_nodes(2);
-    let history = History::of(50_000);
+    let history = History::of(10_000);
     let bytes: usize = history.records.iter().map(Bytes::len).sum();
     let mut options = place.options(0);
     options.restore = Some(history.order(history.chain()));
@@ -239,7 +239,6 @@ async fn what_is_not_the_history_that_was_promised_makes_no_node() {
     place.start(0).await.shutdown().await;
 }
 
-#[expect(clippy::print_stdout, reason = "a figure for the test report")]
 fn rate(what: &str, began: Instant, events: usize, bytes: usize) {
     let seconds = began.elapsed().as_secs_f64();
     println!(

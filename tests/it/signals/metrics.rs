@@ -185,19 +185,20 @@ async fn read(cluster: &Cluster, place: usize, name: &str) {
 async fn lose_and_regain_a_follower(cluster: &mut Cluster) {
     let away = (cluster.leader().await + 1) % 3;
     let there = (away + 1) % 3;
+    let index = |state: &serde_json::Value, key: &str| state[key].as_u64().unwrap_or(0);
+    let seen = index(&cluster.admin_at(away).cluster().await, "last_log");
     cluster.nodes[away].kill();
     let publisher = cluster.admin_at(there).publisher("steady").await;
     let workload = Workload::start(&publisher, 2);
     workload.progress(40).await;
     workload.finish().await;
-    if away != 0 {
-        cluster.command(&["cluster", "snapshot"]).await;
-    } else {
-        let admin = cluster.admin_at(there);
+    wait_until("the log is purged", Duration::from_secs(60), async || {
+        let leader = cluster.admin_at(cluster.leader().await);
         let empty = serde_json::json!({});
-        let answer = admin.post("/api/v1/cluster/snapshot", &empty).await;
-        answer.expect_ok("a snapshot");
-    }
+        leader.post("/api/v1/cluster/snapshot", &empty).await;
+        index(&leader.cluster().await, "purged") > seen
+    })
+    .await;
     cluster.nodes[away].start_and_wait().await;
     cluster.wait_voters(3).await;
 }

@@ -301,6 +301,7 @@ pub(super) struct Backup {
     pub(super) path_style: Option<bool>,
     /// For S3; default: as `tarballs.access_key_id`.
     pub(super) access_key_id: Option<String>,
+    /// The secret that goes with it. Default: none.
     pub(super) secret_access_key: Option<Secret>,
     /// File that holds the secret access key. Default: none.
     pub(super) secret_access_key_file: Option<String>,

@@ -41,7 +41,14 @@ const OF_ONE_NODE: [(&str, &[&str]); 5] = [
     ("ops", &["listen"]),
     (
         "cluster",
-        &["start", "peers", "admin_token", "admin_token_file"],
+        &[
+            "start",
+            "peers",
+            "admin_token",
+            "admin_token_file",
+            "restore_from",
+            "restore_until",
+        ],
     ),
 ];
 

@@ -523,7 +523,7 @@ const OPERATION: &[Metric] = &[
     counter(
         "cratekeeper_tls_reloads_total",
         &["port", "outcome"],
-        "Certificates read again because their files had changed.",
+        "Certificates read again because their files had changed: `loaded`, `refused` (the ones from before stay in use).",
     )
     .only(TLS),
     gauge(
@@ -532,10 +532,11 @@ const OPERATION: &[Metric] = &[
         "When the newest backup was complete, in seconds since 1970.",
     )
     .only(BACKUP),
-    gauge(
+    histogram(
+        LONG_SECONDS,
         "cratekeeper_backup_duration_seconds",
         &[],
-        "Of the newest backup.",
+        "Of a backup.",
     )
     .only(BACKUP),
     counter("cratekeeper_backup_events_total", &[], "Events backed up.").only(BACKUP),
@@ -547,8 +548,8 @@ const OPERATION: &[Metric] = &[
     .only(BACKUP),
     counter(
         "cratekeeper_rate_limited_requests_total",
-        &[],
-        "Requests refused because their sender asked too often.",
+        &["client"],
+        "Requests refused because their sender, a `token` or an `address`, asked too often.",
     )
     .only(LIMIT),
 ];

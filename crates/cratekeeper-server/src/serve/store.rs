@@ -11,23 +11,27 @@ use crate::causes::with_causes;
 /// A store that is away must not keep a node from starting.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
 
-/// As it stands in the store: the cluster, and behind a space its history if that was restored. The first history of a cluster has
-/// no name there, because the store is claimed before there is one.
+const FOUNDED_BY: &str = "founded-by:";
+
+/// As it stands in the store: the cluster, and behind a space its history if that was restored, or the volume that founded it: the
+/// store is claimed before the first history has a name. Release 0.1.0 wrote the cluster alone.
 fn written(owner: &StoreOwner) -> String {
-    match &owner.history {
-        Some(history) => format!("{} {history}", owner.cluster),
-        None => owner.cluster.clone(),
+    let cluster = &owner.cluster;
+    match (&owner.history, &owner.founder) {
+        (Some(history), _) => format!("{cluster} {history}"),
+        (None, Some(founder)) => format!("{cluster} {FOUNDED_BY}{founder}"),
+        (None, None) => cluster.clone(),
     }
 }
 
 fn read(holder: &str) -> StoreOwner {
-    let (cluster, history) = match holder.split_once(' ') {
-        Some((cluster, history)) => (cluster, Some(history.to_owned())),
-        None => (holder, None),
-    };
+    let (cluster, behind) = holder.split_once(' ').unwrap_or((holder, ""));
+    let founder = behind.strip_prefix(FOUNDED_BY);
+    let history = (founder.is_none() && !behind.is_empty()).then_some(behind);
     StoreOwner {
         cluster: cluster.to_owned(),
-        history,
+        history: history.map(str::to_owned),
+        founder: founder.map(str::to_owned),
     }
 }
 
@@ -45,7 +49,14 @@ pub(super) fn claim_store(tarballs: Tarballs) -> StoreCheck {
             if holder == ours {
                 return Ok(());
             }
-            Err(belongs_to_another(&tarballs, &holder, &owner.cluster))
+            let cluster = &owner.cluster;
+            if read(&holder).cluster == *cluster {
+                return Err(format!(
+                    "{} belongs to the cluster `{cluster}`, which was founded before, on a volume that is not here: if its nodes are alive, let this one join them; if they are all lost, restore a backup (`cratekeeper restore`, or cluster.restore_from); only to begin anew, give it an empty store",
+                    tarballs.describe()
+                ));
+            }
+            Err(belongs_to_another(&tarballs, &holder, cluster))
         })
     })
 }

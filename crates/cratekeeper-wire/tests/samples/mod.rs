@@ -77,6 +77,7 @@ pub(crate) fn token_issued() -> Event {
 }
 
 /// Each with the name of its fixture.
+#[expect(clippy::too_many_lines, reason = "one table of events")]
 pub(crate) fn events() -> Vec<(&'static str, Event)> {
     let version = version("1.2.3");
     vec![
