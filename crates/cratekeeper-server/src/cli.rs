@@ -30,7 +30,7 @@ use crate::dev;
 use crate::observe::{self, LevelSwitch};
 use crate::serve;
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed; 2 not understood; 3 the registry could not be reached; 70 a node stopped because Raft or the storage below it did.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed; 2 not understood; 3 the registry could not be reached; 70 a node stopped because Raft or the storage below it did; 78 the configuration is wrong.";
 
 /// A private cargo registry that stays up: replicated by Raft, tarballs in S3, no external database.
 #[derive(Debug, Parser)]
